@@ -1,0 +1,210 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// Command is one decision that the log carries. Each kind has a number that
+// reaches disk and wire and is never re-used.
+type Command interface {
+	// Kind names the command; it is the type that audit shows.
+	Kind() CommandKind
+}
+
+// CommandKind names a command in audit entries and metrics.
+type CommandKind string
+
+// The command kinds.
+const (
+	KindInitCluster     CommandKind = "cluster-initialized"
+	KindUpdateNode      CommandKind = "node-updated"
+	KindPutObjects      CommandKind = "objects-stored"
+	KindAdvanceRevision CommandKind = "revision-claimed"
+	KindRecordRefusal   CommandKind = "revision-refused"
+	KindSetSync         CommandKind = "sync-changed"
+	KindApplyPlan       CommandKind = "plan-applied"
+	KindReportReplicas  CommandKind = "replicas-reported"
+	KindRecordEvents    CommandKind = "events-recorded"
+	KindPutSealed       CommandKind = "secrets-sealed"
+)
+
+// Entry is what one log entry holds.
+type Entry struct {
+	// Time is the proposer's clock. Applied times never decrease: an earlier
+	// one is raised to that of the entry before.
+	Time    time.Time
+	Actor   Actor
+	Command Command
+}
+
+// InitCluster makes the cluster; it is refused when there is one.
+type InitCluster struct {
+	Meta Meta
+	Node Node // the first member
+}
+
+// UpdateNode adds a node or replaces what is recorded of it.
+type UpdateNode struct {
+	Node Node
+}
+
+// PutObjects brings git objects into the object store. Storing one twice
+// changes nothing. At most 256 KiB of data a command.
+type PutObjects struct {
+	Objects []StoredObject
+}
+
+// StoredObject is a git object with its id; Apply refuses a command in which
+// an id does not match its data.
+type StoredObject struct {
+	ID signing.Hash
+	signing.Object
+}
+
+// AdvanceRevision appends a claim. It is refused (ErrConflict) unless Number
+// follows the last claim's and From is the last claim's commit, or its own
+// Commit's claim exists already. Time and Index are set by Apply.
+type AdvanceRevision struct {
+	Claim Claim
+}
+
+// RecordRefusal records a refusal once per (head, reason); a repeated one
+// changes nothing.
+type RecordRefusal struct {
+	Refusal Refusal
+}
+
+// SetSync records a transition of the repository's state.
+type SetSync struct {
+	State  SyncState
+	Reason string
+	Head   signing.Hash
+}
+
+// ApplyPlan carries what a scheduling pass decided. It is refused whole
+// (ErrConflict) when an object in Expect has moved on since.
+type ApplyPlan struct {
+	Expect      []Expectation
+	Create      []Replica // Phase Assigned; CreatedAt and indexes are set by Apply
+	Stop        []string  // replica ids to mark Stop
+	Remove      []string  // ids of final replicas to forget
+	Services    []Service // records to write whole
+	DropService []ServiceKey
+	Deployments []DeploymentStatus // records to write whole
+	DropStatus  []string           // deployments to forget
+}
+
+// ServiceKey identifies a service.
+type ServiceKey struct {
+	Deployment string
+	Service    string
+}
+
+// ExpectKind is the table that an expectation is about.
+type ExpectKind string
+
+// The tables that a plan may depend on.
+const (
+	ExpectReplica    ExpectKind = "replica"    // key: id
+	ExpectService    ExpectKind = "service"    // key: deployment/service
+	ExpectDeployment ExpectKind = "deployment" // key: name
+	ExpectNode       ExpectKind = "node"       // key: name
+)
+
+// Expectation is an object's modify index as the planner saw it; 0 means that
+// it must not exist.
+type Expectation struct {
+	Kind        ExpectKind
+	Key         string
+	ModifyIndex uint64
+}
+
+// ReportReplicas is a node's report on its own replicas. Apply refuses a
+// report on a replica of another node, ignores a phase that is not forward,
+// and ignores unknown ids.
+type ReportReplicas struct {
+	Node    string
+	Reports []ReplicaReport
+}
+
+// ReplicaReport is what the node says of one replica. Zero fields leave what
+// is recorded.
+type ReplicaReport struct {
+	ID          string
+	Phase       Phase
+	Reason      string
+	ContainerID string
+	ImageDigest string
+	Address     string
+	ExitCode    int
+	StartedAt   time.Time
+}
+
+// EventType is a stable name of something worth an audit entry that changes
+// no state by itself.
+type EventType string
+
+// The event types.
+const (
+	EventDriftCorrected     EventType = "drift-corrected"     // a container was removed, stopped or changed by hand
+	EventEngineLost         EventType = "engine-lost"         // the engine does not answer
+	EventEngineBack         EventType = "engine-back"         // it answers again
+	EventLeaderMisbehaviour EventType = "leader-misbehaviour" // a node refused a claim or an assignment
+	EventConverged          EventType = "converged"
+	EventDegraded           EventType = "degraded"
+	EventAwaitingApproval   EventType = "awaiting-approval"
+	EventInvalid            EventType = "invalid" // an approved revision of a deployment does not compile
+)
+
+// Event is one such happening.
+type Event struct {
+	Type       EventType
+	Node       string
+	Deployment string
+	Service    string
+	Replica    string
+	Revision   signing.Hash
+	Message    string
+}
+
+// RecordEvents writes events to the audit log.
+type RecordEvents struct {
+	Events []Event
+}
+
+// PutSealed stores sealed items, replacing those of the same name.
+type PutSealed struct {
+	Items []SealedItem
+}
+
+// Kind implements Command.
+func (*InitCluster) Kind() CommandKind { return KindInitCluster }
+
+// Kind implements Command.
+func (*UpdateNode) Kind() CommandKind { return KindUpdateNode }
+
+// Kind implements Command.
+func (*PutObjects) Kind() CommandKind { return KindPutObjects }
+
+// Kind implements Command.
+func (*AdvanceRevision) Kind() CommandKind { return KindAdvanceRevision }
+
+// Kind implements Command.
+func (*RecordRefusal) Kind() CommandKind { return KindRecordRefusal }
+
+// Kind implements Command.
+func (*SetSync) Kind() CommandKind { return KindSetSync }
+
+// Kind implements Command.
+func (*ApplyPlan) Kind() CommandKind { return KindApplyPlan }
+
+// Kind implements Command.
+func (*ReportReplicas) Kind() CommandKind { return KindReportReplicas }
+
+// Kind implements Command.
+func (*RecordEvents) Kind() CommandKind { return KindRecordEvents }
+
+// Kind implements Command.
+func (*PutSealed) Kind() CommandKind { return KindPutSealed }

@@ -1,0 +1,62 @@
+package cluster
+
+import (
+	"github.com/jaco-sh/jaco/desired"
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// View is the desired state that one node accepted under its own trust. Only
+// cluster/verifier makes one, and scheduler and agent know no other source. It
+// is immutable. A nil View means "not known yet": act on nothing.
+type View struct {
+	// Claim is the number of the newest claim that was judged into this view;
+	// 0 right after the anchor was pinned.
+	Claim        uint64
+	Commit       signing.Hash // the accepted commit
+	TrustVersion int
+	Deployments  map[string]*Accepted
+	Cluster      desired.Cluster
+	// Pending lists the units that wait for a signature.
+	Pending []signing.Pending
+	// Refusal is why this node did not follow the newest claim; nil when it did.
+	Refusal *signing.Refusal
+}
+
+// Accepted is one deployment as a node accepted it.
+type Accepted struct {
+	Name     string
+	Revision signing.Hash // the commit at which the folder was approved
+	Claim    uint64       // that brought it
+	Signers  []signing.Approval
+	// Desired is nil when no accepted revision of it ever compiled.
+	Desired *desired.Deployment
+	// Invalid is set when a newer approved revision does not compile; Revision
+	// and Desired stay at the last one that does.
+	Invalid *Invalid
+	// Previous is the accepted revision before, whose replicas may still have
+	// to be started while a rollout is under way; its own Previous is nil.
+	Previous *Accepted
+}
+
+// Invalid is an approved revision that cannot be compiled.
+type Invalid struct {
+	Revision signing.Hash
+	Reason   string // with file:line
+}
+
+// Spec looks for a service's spec by its hash in the accepted revision and the
+// one before. A hash that is in neither must not run.
+func (v *View) Spec(deployment, service, specHash string) (*desired.Service, *Accepted) {
+	if v == nil {
+		return nil, nil
+	}
+	for a := v.Deployments[deployment]; a != nil; a = a.Previous {
+		if a.Desired == nil {
+			continue
+		}
+		if s := a.Desired.Service(service); s != nil && s.SpecHash == specHash {
+			return s, a
+		}
+	}
+	return nil, nil
+}
