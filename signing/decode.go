@@ -1,7 +1,10 @@
 package signing
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,12 +16,23 @@ var ErrMalformed = errors.New("malformed object")
 // they were asked by, or an object of another type than the id is used as.
 var ErrTampered = errors.New("object does not match its id")
 
+// The sizes in bytes above which an object is refused before it is looked at.
+// They are far above what people write and keep a hostile object cheap.
+const (
+	maxCommitSize = 1 << 20
+	maxTagSize    = 256 << 10
+	maxTreeSize   = 8 << 20
+	// maxParents bounds the parents of a merge; git's own octopus stops at 26.
+	maxParents = 32
+)
+
 // Ident is an author, committer or tagger line.
 type Ident struct {
 	Name  string
 	Email string
-	// Time is what the person's own clock said, in the zone the line gives. It
-	// is chosen by the author and decides nothing.
+	// Time is what the person's own clock said, in the zone the line gives,
+	// whose name is the four digits as written. It is chosen by the author and
+	// decides nothing.
 	Time time.Time
 }
 
@@ -32,7 +46,8 @@ type Commit struct {
 	Committer Ident
 	// Encoding is the value of the encoding header, empty without one.
 	Encoding string
-	// MergeTags holds the raw tag objects of mergetag headers, unfolded.
+	// MergeTags holds the raw tag objects of mergetag headers, unfolded. They
+	// are not decoded: DecodeTag judges each.
 	MergeTags [][]byte
 	// Signature is the unfolded gpgsig header; nil when the commit has none.
 	Signature []byte
@@ -43,40 +58,98 @@ type Commit struct {
 	Message string
 }
 
-// Tag is a strictly decoded annotated tag.
-type Tag struct {
-	Object Hash
-	Type   ObjectType
-	Name   string
-	Tagger Ident
-	// Signature is the armored block at the end of the tag; nil without one.
-	Signature []byte
-	// Payload is what the signature covers: the raw object up to it.
-	Payload []byte
-	// Message is the text of the tag without its signature.
-	Message string
+// DecodeCommit decodes the raw content of a commit object. It accepts exactly
+// what git writes: tree, parents, author, committer, then encoding, mergetags
+// and one gpgsig, each in that order and each at most once but for parents and
+// mergetags. Anything else is refused with an error that wraps ErrMalformed, so
+// that no two readers of a commit can see different things in it.
+func DecodeCommit(data []byte) (*Commit, error) {
+	if len(data) > maxCommitSize {
+		return nil, malformed("commit of %d bytes: more than %d", len(data), maxCommitSize)
+	}
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		return nil, malformed("commit holds a NUL byte at offset %d", i)
+	}
+	r := headerReader{data: data}
+	c := &Commit{}
+	if err := r.commitHeaders(c); err != nil {
+		return nil, fmt.Errorf("commit header line %d: %w", r.line, err)
+	}
+	c.Message = string(r.rest())
+	return c, nil
 }
 
-// TreeEntry is one entry of a tree.
-type TreeEntry struct {
-	// Mode is one of git's five canonical modes: 0o100644, 0o100755,
-	// 0o120000 (symlink), 0o40000 (tree), 0o160000 (submodule).
-	Mode uint32
-	Name string
-	ID   Hash
+// commitHeaders reads every header of a commit and the blank line behind them.
+func (r *headerReader) commitHeaders(c *Commit) error {
+	var err error
+	if c.Tree, err = r.hash("tree"); err != nil {
+		return err
+	}
+	for r.at("parent") {
+		parent, err := r.hash("parent")
+		if err != nil {
+			return err
+		}
+		if len(c.Parents) == maxParents {
+			return malformed("more than %d parents", maxParents)
+		}
+		c.Parents = append(c.Parents, parent)
+	}
+	if c.Author, err = r.ident("author"); err != nil {
+		return err
+	}
+	if c.Committer, err = r.ident("committer"); err != nil {
+		return err
+	}
+	if r.at("encoding") {
+		if c.Encoding, err = r.word("encoding"); err != nil {
+			return err
+		}
+	}
+	for r.at("mergetag") {
+		tag, err := r.folded("mergetag")
+		if err != nil {
+			return err
+		}
+		c.MergeTags = append(c.MergeTags, tag)
+	}
+	return r.signature(c)
 }
 
-// DecodeCommit decodes the raw content of a commit object.
-func DecodeCommit(data []byte) (*Commit, error) { return nil, ErrMalformed }
+// signature reads the optional gpgsig header, sets the payload, and reads the
+// blank line that ends the headers.
+func (r *headerReader) signature(c *Commit) error {
+	start := r.offset
+	if r.at("gpgsig") {
+		var err error
+		if c.Signature, err = r.folded("gpgsig"); err != nil {
+			return err
+		}
+	}
+	end := r.offset
+	c.Payload = r.data
+	if c.Signature != nil {
+		c.Payload = append(append(make([]byte, 0, len(r.data)), r.data[:start]...), r.data[end:]...)
+	}
+	return r.blank()
+}
 
-// DecodeTag decodes the raw content of an annotated tag.
-func DecodeTag(data []byte) (*Tag, error) { return nil, ErrMalformed }
+// Subject returns the first paragraph of the message on one line, as git's %s.
+func (c *Commit) Subject() string {
+	var words []string
+	for line := range strings.SplitSeq(c.Message, "\n") {
+		line = trimBlanks(line)
+		if line == "" && len(words) > 0 {
+			break
+		}
+		if line != "" {
+			words = append(words, line)
+		}
+	}
+	return strings.Join(words, " ")
+}
 
-// DecodeTree decodes the raw content of a tree object.
-func DecodeTree(data []byte) ([]TreeEntry, error) { return nil, ErrMalformed }
-
-// Subject returns the first paragraph's text on one line.
-func (c *Commit) Subject() string { return "" }
-
-// Trailers returns the values of the trailers with the given key.
-func (c *Commit) Trailers(key string) []string { return nil }
+// malformed makes an error that wraps ErrMalformed.
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
