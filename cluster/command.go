@@ -140,6 +140,9 @@ type ReplicaReport struct {
 	Address     string
 	ExitCode    int
 	StartedAt   time.Time
+	// NoHealthcheck says that Running is as good as Healthy, so that it sets
+	// HealthyAt.
+	NoHealthcheck bool
 }
 
 // EventType is a stable name of something worth an audit entry that changes
