@@ -1,0 +1,273 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// apiVersion is the oldest that the project supports (Engine 20.10).
+const apiVersion = "v1.41"
+
+// Docker speaks to an engine on a unix socket. It holds just what suites need to
+// look at an engine behind jacod's back and to disturb it.
+type Docker struct {
+	socket string
+	http   *http.Client
+}
+
+// NewDocker takes the path of the engine's socket.
+func NewDocker(socket string) *Docker {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &Docker{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// FindDocker returns the engine that the machine already has, at DOCKER_HOST
+// or the default socket, or nil when none answers.
+func FindDocker(ctx context.Context) *Docker {
+	socket := "/var/run/docker.sock"
+	if host, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://"); ok {
+		socket = host
+	}
+	d := NewDocker(socket)
+	if d.Ping(ctx) != nil {
+		return nil
+	}
+	return d
+}
+
+// Socket is the path of the engine's socket.
+func (d *Docker) Socket() string { return d.socket }
+
+// Host is the socket as DOCKER_HOST and jacod.yaml write it.
+func (d *Docker) Host() string { return "unix://" + d.socket }
+
+// APIError is an engine's refusal.
+type APIError struct {
+	Status  int
+	Message string
+}
+
+func (e *APIError) Error() string { return fmt.Sprintf("engine: %s (%d)", e.Message, e.Status) }
+
+// NotFound says whether the engine answered that there is no such object.
+func NotFound(err error) bool {
+	var api *APIError
+	return errors.As(err, &api) && api.Status == http.StatusNotFound
+}
+
+// Do makes one call. The path goes without version ("/containers/json?all=1");
+// in and out are JSON and may be nil. A refusal is an *APIError.
+func (d *Docker) Do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode request for %s %s: %w", method, path, err)
+		}
+		body = bytes.NewReader(data)
+	}
+	data, err := d.send(ctx, method, path, "application/json", body)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("decode answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (d *Docker) send(ctx context.Context, method, path, contentType string, body io.Reader) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://engine/"+apiVersion+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask engine: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if resp.StatusCode >= 400 {
+		refusal := &APIError{Status: resp.StatusCode}
+		if json.Unmarshal(data, refusal) != nil {
+			refusal.Message = string(data)
+		}
+		return nil, refusal
+	}
+	return data, nil
+}
+
+// Ping says whether the engine answers.
+func (d *Docker) Ping(ctx context.Context) error { return d.Do(ctx, "GET", "/_ping", nil, nil) }
+
+// Container is a line of the engine's list.
+type Container struct {
+	ID     string `json:"Id"`
+	Names  []string
+	Image  string
+	State  string // created, running, exited, …
+	Status string // in words, with the health
+	Labels map[string]string
+	Ports  []struct{ PrivatePort, PublicPort int }
+}
+
+// Containers lists containers in every state that carry all the labels, each
+// written "name" or "name=value".
+func (d *Docker) Containers(ctx context.Context, labels ...string) ([]Container, error) {
+	filter, err := json.Marshal(map[string][]string{"label": labels})
+	if err != nil {
+		return nil, fmt.Errorf("encode filter: %w", err)
+	}
+	var list []Container
+	err = d.Do(ctx, "GET", "/containers/json?all=1&filters="+url.QueryEscape(string(filter)), nil, &list)
+	return list, err
+}
+
+// Details is what suites ask about one container.
+type Details struct {
+	ID           string `json:"Id"`
+	Name         string
+	Image        string // the image's id
+	RestartCount int
+	State        struct {
+		Status, StartedAt, FinishedAt, Error string
+		Running                              bool
+		ExitCode, Pid                        int
+		Health                               *struct{ Status string }
+	}
+	Config struct {
+		Image  string
+		Env    []string
+		Labels map[string]string
+	}
+	NetworkSettings struct {
+		Networks map[string]struct{ IPAddress string }
+	}
+}
+
+// Inspect looks at one container, by id or name.
+func (d *Docker) Inspect(ctx context.Context, container string) (Details, error) {
+	var out Details
+	err := d.Do(ctx, "GET", "/containers/"+url.PathEscape(container)+"/json", nil, &out)
+	return out, err
+}
+
+// RunSpec describes a container that a suite starts itself.
+type RunSpec struct {
+	Name, Image string
+	Cmd, Env    []string
+	Labels      map[string]string
+	// Publish maps container ports to ports of the host, TCP.
+	Publish map[int]int
+	Network string
+}
+
+// RunContainer creates and starts a container and returns its id.
+func (d *Docker) RunContainer(ctx context.Context, spec RunSpec) (string, error) {
+	type binding struct{ HostPort string }
+	exposed, bindings := map[string]struct{}{}, map[string][]binding{}
+	for inside, outside := range spec.Publish {
+		port := strconv.Itoa(inside) + "/tcp"
+		exposed[port] = struct{}{}
+		bindings[port] = []binding{{HostPort: strconv.Itoa(outside)}}
+	}
+	in := map[string]any{
+		"Image": spec.Image, "Cmd": spec.Cmd, "Env": spec.Env, "Labels": spec.Labels, "ExposedPorts": exposed,
+		"HostConfig": map[string]any{"PortBindings": bindings, "NetworkMode": spec.Network},
+	}
+	var created struct{ ID string }
+	if err := d.Do(ctx, "POST", "/containers/create?name="+url.QueryEscape(spec.Name), in, &created); err != nil {
+		return "", err
+	}
+	return created.ID, d.Do(ctx, "POST", "/containers/"+created.ID+"/start", nil, nil)
+}
+
+// Remove kills and removes a container and its anonymous volumes, as an
+// operator's "docker rm -f" does.
+func (d *Docker) Remove(ctx context.Context, container string) error {
+	return d.Do(ctx, "DELETE", "/containers/"+url.PathEscape(container)+"?force=1&v=1", nil, nil)
+}
+
+// Image is an image made without network and without a builder: one file
+// system of a few files.
+type Image struct {
+	// Ref is the tag, "web:1".
+	Ref string
+	// Binary is a static program on this machine; it lies in the root folder of
+	// the image under its own name and is the entrypoint.
+	Binary string
+	// Env is baked into the image, so that tags differ in their ids.
+	Env map[string]string
+	// Files are more files, by absolute path.
+	Files map[string]string
+	// Healthcheck is the image's own, "CMD …" in Dockerfile form; usually left
+	// to the compose file.
+	Healthcheck string
+}
+
+// WebImage is examples/web under the tag, with its VERSION. The binary is what
+// Bin("web") or BuildStatic made.
+func WebImage(ref, version, binary string) Image {
+	return Image{Ref: ref, Binary: binary, Env: map[string]string{"VERSION": version}}
+}
+
+// Build makes the image on the engine and returns its id.
+func (d *Docker) Build(ctx context.Context, img Image) (string, error) {
+	rootfs, err := img.rootfs()
+	if err != nil {
+		return "", err
+	}
+	repo, tag, _ := strings.Cut(img.Ref, ":")
+	q := url.Values{"fromSrc": {"-"}, "repo": {repo}, "tag": {tag}, "changes": img.changes()}
+	data, err := d.send(ctx, "POST", "/images/create?"+q.Encode(), "application/x-tar", bytes.NewReader(rootfs))
+	if err != nil {
+		return "", fmt.Errorf("import image %s: %w", img.Ref, err)
+	}
+	// The answer is a stream of progress records; an error arrives inside it.
+	var rec struct{ Status, Error string }
+	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
+		if err := dec.Decode(&rec); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return "", fmt.Errorf("decode answer to import of %s: %w", img.Ref, err)
+		}
+	}
+	if rec.Error != "" {
+		return "", fmt.Errorf("import image %s: %s", img.Ref, rec.Error)
+	}
+	return rec.Status, nil
+}
+
+func (img Image) changes() []string {
+	changes := []string{fmt.Sprintf("ENTRYPOINT [%q]", img.entrypoint())}
+	for k, v := range img.Env {
+		changes = append(changes, fmt.Sprintf("ENV %s=%q", k, v))
+	}
+	if img.Healthcheck != "" {
+		changes = append(changes, "HEALTHCHECK "+img.Healthcheck)
+	}
+	slices.Sort(changes)
+	return changes
+}
