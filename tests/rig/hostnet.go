@@ -124,7 +124,7 @@ func (h *hostNet) bridgesInSubnet(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var links []struct {
-		Ifname   string                    `json:"ifname"`
+		Ifname   string                   `json:"ifname"`
 		AddrInfo []struct{ Local string } `json:"addr_info"`
 	}
 	if err := json.Unmarshal([]byte(out), &links); err != nil {

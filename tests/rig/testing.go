@@ -76,3 +76,66 @@ func Must[T any](t TB) func(T, error) T {
 		return v
 	}
 }
+
+// StartGit is NewGit for a test.
+func StartGit(t TB) *Git {
+	t.Helper()
+	g, err := NewGit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, g.Close)
+	return g
+}
+
+// StartGitHTTP is ServeGitHTTP for a test.
+func StartGitHTTP(t TB, s *Space, root string) *GitHTTP {
+	t.Helper()
+	h, err := ServeGitHTTP(t.Context(), s, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, h.Close)
+	return h
+}
+
+// StartGitSSH is ServeGitSSH for a test.
+func StartGitSSH(t TB, s *Space, g *Git, root string) *GitSSH {
+	t.Helper()
+	h, err := ServeGitSSH(t.Context(), s, g, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, h.Close)
+	return h
+}
+
+// StartProxy is ServeProxy for a test.
+func StartProxy(t TB, socket string, engine *Docker) *Proxy {
+	t.Helper()
+	p, err := ServeProxy(t.Context(), socket, engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, p.Close)
+	return p
+}
+
+// StartDaemon is NewDaemon and Start for a test; the end of its log is printed
+// when the test fails. It ends with the rig.
+func StartDaemon(t TB, node *Node, cfg DaemonConfig) *Daemon {
+	t.Helper()
+	d, err := NewDaemon(node, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(d.Tail(40))
+		}
+	})
+	if err := d.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

@@ -1,0 +1,171 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// DaemonConfig says which programs to run and how.
+type DaemonConfig struct {
+	// Jacod and Jaco are the programs' paths; empty ones are taken from Bin.
+	Jacod, Jaco string
+	// Settings go into jacod.yaml on top of what the rig sets: data_dir,
+	// socket, name, advertise_address, engine. A nil value removes a key.
+	Settings map[string]any
+	// Env is added to the environment of jacod.
+	Env []string
+}
+
+// Daemon is jacod on a node, and jaco as its operator. Its methods are not for
+// concurrent use, except Run, Status and Tail.
+type Daemon struct {
+	Node   *Node
+	Socket string
+	// DataDir and ConfigFile survive Kill, Stop and Restart.
+	DataDir, ConfigFile string
+
+	jacod, jaco string
+	env         []string
+	proc        *Proc
+}
+
+// readyTimeout bounds the wait for jacod's socket.
+const readyTimeout = 30 * time.Second
+
+// NewDaemon writes jacod's configuration and starts nothing.
+func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
+	dir := filepath.Join(node.Dir, "jacod")
+	d := &Daemon{
+		Node: node, Socket: filepath.Join(dir, "jacod.sock"), DataDir: filepath.Join(dir, "data"),
+		ConfigFile: filepath.Join(dir, "jacod.yaml"), jacod: cfg.Jacod, jaco: cfg.Jaco, env: cfg.Env,
+	}
+	for name, path := range map[string]*string{"jacod": &d.jacod, "jaco": &d.jaco} {
+		if *path != "" {
+			continue
+		}
+		var err error
+		if *path, err = Bin(name); err != nil {
+			return nil, err
+		}
+	}
+	settings := map[string]any{
+		"data_dir": d.DataDir, "socket": d.Socket, "name": node.Name, "advertise_address": node.Address.String(),
+	}
+	if node.Engine != nil {
+		settings["engine"] = node.Engine.Host()
+	}
+	maps.Copy(settings, cfg.Settings)
+	maps.DeleteFunc(settings, func(_ string, v any) bool { return v == nil })
+	data, err := yaml.Marshal(settings)
+	if err != nil {
+		return nil, fmt.Errorf("encode jacod.yaml: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of jacod: %w", err)
+	}
+	if err := os.WriteFile(d.ConfigFile, data, 0o600); err != nil {
+		return nil, fmt.Errorf("write jacod.yaml: %w", err)
+	}
+	return d, nil
+}
+
+// Start starts jacod and waits until its socket takes connections. A jacod
+// that ends instead is an error with the end of its log.
+func (d *Daemon) Start(ctx context.Context) error {
+	if d.proc != nil && d.proc.Running() {
+		return errors.New("start jacod: it is running")
+	}
+	// A socket that a killed jacod left must not pass for the new one's.
+	if err := os.Remove(d.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove stale socket: %w", err)
+	}
+	var err error
+	d.proc, err = d.Node.Start(ctx, ProcConfig{
+		Name: "jacod", Path: d.jacod, Args: []string{"--config", d.ConfigFile}, Env: append(os.Environ(), d.env...),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	ended := false
+	err = WaitFor(ctx, "jacod's socket", func(ctx context.Context) (bool, string) {
+		if ended = !d.proc.Running(); ended {
+			return true, ""
+		}
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
+		if err != nil {
+			return false, err.Error()
+		}
+		return conn.Close() == nil, "connected"
+	}, d)
+	if ended {
+		return fmt.Errorf("start jacod: it ended (%v)\n%s", d.proc.Err(), d.Tail(30))
+	}
+	return err
+}
+
+// Kill ends jacod with SIGKILL.
+func (d *Daemon) Kill(ctx context.Context) error { return d.proc.Stop(ctx, syscall.SIGKILL) }
+
+// Stop ends jacod with SIGTERM and waits for it.
+func (d *Daemon) Stop(ctx context.Context) error { return d.proc.Stop(ctx, syscall.SIGTERM) }
+
+// Restart is Stop, then Start.
+func (d *Daemon) Restart(ctx context.Context) error {
+	if err := d.Stop(ctx); err != nil {
+		return err
+	}
+	return d.Start(ctx)
+}
+
+// Proc is the running or last process, nil before the first Start.
+func (d *Daemon) Proc() *Proc { return d.proc }
+
+// Tail returns the end of jacod's log, all starts in one file.
+func (d *Daemon) Tail(lines int) string {
+	return tailFile(filepath.Join(d.Node.Dir, "jacod.log"), lines)
+}
+
+// Run runs "jaco --socket SOCKET ARGS…" and returns its trimmed standard
+// output, also beside an error. The error is a *CommandError with the exit
+// code and standard error.
+func (d *Daemon) Run(ctx context.Context, args ...string) (string, error) {
+	return d.Node.Run(ctx, d.jaco, append([]string{"--socket", d.Socket}, args...)...)
+}
+
+// Status runs "jaco status -o json" and decodes it into out, a pointer to a
+// struct, or to a map[string]any.
+func (d *Daemon) Status(ctx context.Context, out any) error {
+	text, err := d.Run(ctx, "status", "-o", "json")
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(text), out); err != nil {
+		return fmt.Errorf("decode status: %w\n%s", err, text)
+	}
+	return nil
+}
+
+// ExitCode is the status that a command of the rig ended with: 0 for no error,
+// -1 when the error is of another kind.
+func ExitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	var cmd *CommandError
+	if errors.As(err, &cmd) {
+		return cmd.Code
+	}
+	return -1
+}
