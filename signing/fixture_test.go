@@ -40,7 +40,7 @@ func TestFixtures(t *testing.T) {
 		listed = append(listed, tt.name)
 		t.Run(tt.name, func(t *testing.T) {
 			data := readFixture(t, "commits/"+tt.name)
-			key, err := judge(data, ring, src)
+			key, err := judgeFixture(data, ring, src)
 			switch {
 			case tt.want == nil && err != nil:
 				t.Errorf("we refuse it: %v", err)
@@ -70,9 +70,9 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-// judge is what a node does with a commit: decode it, check its signature,
+// judgeFixture is what a node does with a commit: decode it, check its signature,
 // read its whole tree.
-func judge(data []byte, ring *Keyring, src Source) (Key, error) {
+func judgeFixture(data []byte, ring *Keyring, src Source) (Key, error) {
 	commit, err := DecodeCommit(data)
 	if err != nil {
 		return Key{}, err
@@ -91,11 +91,11 @@ func judge(data []byte, ring *Keyring, src Source) (Key, error) {
 	})
 }
 
-// mapSource is a Source in memory. It does not check ids, as a hostile one
+// fixtureSource is a Source in memory. It does not check ids, as a hostile one
 // would not.
-type mapSource map[Hash]Object
+type fixtureSource map[Hash]Object
 
-func (m mapSource) Object(id Hash) (Object, error) {
+func (m fixtureSource) Object(id Hash) (Object, error) {
 	object, ok := m[id]
 	if !ok {
 		return Object{}, ErrNotFound
@@ -104,9 +104,9 @@ func (m mapSource) Object(id Hash) (Object, error) {
 }
 
 // loadObjects reads testdata/fixtures/objects under the ids in their names.
-func loadObjects(t testing.TB) mapSource {
+func loadObjects(t testing.TB) fixtureSource {
 	t.Helper()
-	src := mapSource{}
+	src := fixtureSource{}
 	for _, name := range fixtureNames(t, "objects") {
 		digits, kind, _ := strings.Cut(name, ".")
 		id, err := ParseHash(digits)
