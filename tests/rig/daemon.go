@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -98,28 +97,24 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	ended := false
-	err = WaitFor(ctx, "jacod's socket", func(ctx context.Context) (bool, string) {
-		if ended = !d.proc.Running(); ended {
-			return true, ""
-		}
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", d.Socket)
-		if err != nil {
-			return false, err.Error()
-		}
-		return conn.Close() == nil, "connected"
-	}, d)
-	if ended {
-		return fmt.Errorf("start jacod: it ended (%v)\n%s", d.proc.Err(), d.Tail(30))
-	}
-	return err
+	return d.proc.waitFor(ctx, "jacod's socket", func(ctx context.Context) error {
+		return dialable(ctx, "", "unix", d.Socket)
+	})
 }
 
-// Kill ends jacod with SIGKILL.
-func (d *Daemon) Kill(ctx context.Context) error { return d.proc.Stop(ctx, syscall.SIGKILL) }
+// Kill ends jacod with SIGKILL; one that does not run is no error.
+func (d *Daemon) Kill(ctx context.Context) error { return d.end(ctx, syscall.SIGKILL) }
 
-// Stop ends jacod with SIGTERM and waits for it.
-func (d *Daemon) Stop(ctx context.Context) error { return d.proc.Stop(ctx, syscall.SIGTERM) }
+// Stop ends jacod with SIGTERM and waits for it; one that does not run is no
+// error.
+func (d *Daemon) Stop(ctx context.Context) error { return d.end(ctx, syscall.SIGTERM) }
+
+func (d *Daemon) end(ctx context.Context, sig syscall.Signal) error {
+	if d.proc == nil {
+		return nil
+	}
+	return d.proc.Stop(ctx, sig)
+}
 
 // Restart is Stop, then Start.
 func (d *Daemon) Restart(ctx context.Context) error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -102,13 +101,9 @@ func (e *Engine) startContainerd(ctx context.Context) error {
 	if e.ctrd, err = e.space.Start(ctx, ProcConfig{Name: "containerd", Path: "containerd", Args: []string{"-c", config}, Env: e.env()}); err != nil {
 		return err
 	}
-	return WaitFor(ctx, "containerd to listen", func(ctx context.Context) (bool, string) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		if err != nil {
-			return false, err.Error()
-		}
-		return conn.Close() == nil, "connected"
-	}, e.ctrd)
+	return e.ctrd.waitFor(ctx, "containerd to listen", func(ctx context.Context) error {
+		return dialable(ctx, "", "unix", socket)
+	})
 }
 
 // env keeps proxies and client settings of this machine away from the engine.
@@ -154,32 +149,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.dockerd, err = e.space.Start(ctx, ProcConfig{Name: "dockerd", Path: "dockerd", Args: args, Env: e.env()}); err != nil {
 		return err
 	}
-	return e.waitReady(ctx)
-}
-
-// waitReady does not wait for an engine that has already given up.
-func (e *Engine) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		select {
-		case <-e.dockerd.Done():
-			cancel(errors.New("dockerd ended"))
-		case <-stop:
-		}
-	}()
-	err := WaitFor(ctx, "the engine to answer", func(ctx context.Context) (bool, string) {
-		if err := e.Ping(ctx); err != nil {
-			return false, err.Error()
-		}
-		return true, ""
-	}, e.dockerd)
-	if err != nil && !e.dockerd.Running() {
-		return fmt.Errorf("dockerd ended at once: %w", err)
-	}
-	return err
+	return e.dockerd.waitFor(ctx, "the engine to answer", e.Ping)
 }
 
 // Stop stops dockerd gracefully; containers keep running unless NoLiveRestore.

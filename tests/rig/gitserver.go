@@ -168,13 +168,9 @@ func ServeGitSSH(ctx context.Context, s *Space, g *Git, root string) (*GitSSH, e
 	if h.proc, err = s.Start(ctx, ProcConfig{Name: "sshd", Path: sshdPath(), Args: []string{"-D", "-e", "-f", config}}); err != nil {
 		return nil, err
 	}
-	return h, WaitFor(ctx, "sshd to listen", func(ctx context.Context) (bool, string) {
-		conn, err := s.NetNS.DialContext(ctx, "tcp", addr)
-		if err != nil {
-			return false, err.Error()
-		}
-		return conn.Close() == nil, "connected"
-	}, h.proc)
+	return h, h.proc.waitFor(ctx, "sshd to listen", func(ctx context.Context) error {
+		return dialable(ctx, s.NetNS, "tcp", addr)
+	})
 }
 
 func sshdPath() string {

@@ -58,6 +58,14 @@ func TestGit(t *testing.T) {
 			}
 		})
 	}
+	mergeAndRewrite(t, repo, keys["ssh-ed25519"])
+}
+
+// mergeAndRewrite ends with a branch on the server that was rewritten.
+func mergeAndRewrite(t *testing.T, repo *rig.Repo, key *rig.Key) {
+	t.Helper()
+	ctx := t.Context()
+	hash := rig.Must[string](t)
 	tip := hash(repo.Git(ctx, "rev-parse", "HEAD"))
 	if err := repo.Checkout(ctx, "topic", tip+"~1"); err != nil {
 		t.Fatal(err)
@@ -66,7 +74,7 @@ func TestGit(t *testing.T) {
 	if err := repo.Checkout(ctx, "main", ""); err != nil {
 		t.Fatal(err)
 	}
-	merge := hash(repo.Merge(ctx, "topic", rig.CommitOptions{Message: "merge", Key: keys["ssh-ed25519"]}))
+	merge := hash(repo.Merge(ctx, "topic", rig.CommitOptions{Message: "merge", Key: key}))
 	if parents := hash(repo.Git(ctx, "log", "-1", "--format=%P", merge)); len(strings.Fields(parents)) != 2 || !strings.HasPrefix(parents, tip) {
 		t.Errorf("merge has parents %q, want %s first", parents, tip)
 	}

@@ -157,6 +157,36 @@ func (p *Proc) Running() bool {
 	}
 }
 
+// waitFor is WaitFor that gives up when the process ends.
+func (p *Proc) waitFor(ctx context.Context, desc string, cond func(context.Context) error) error {
+	ended := false
+	err := WaitFor(ctx, desc, func(ctx context.Context) (bool, string) {
+		if ended = !p.Running(); ended {
+			return true, ""
+		}
+		if err := cond(ctx); err != nil {
+			return false, err.Error()
+		}
+		return true, ""
+	}, p)
+	if ended {
+		return fmt.Errorf("wait for %s: %s ended (%v)\n%s", desc, p.Name, p.Err(), p.Tail(30))
+	}
+	return err
+}
+
+// dialable says whether something takes connections at the address.
+func dialable(ctx context.Context, ns NetNS, network, address string) error {
+	conn, err := ns.DialContext(ctx, network, address)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", address, err)
+	}
+	if err := conn.Close(); err != nil {
+		return fmt.Errorf("close connection to %s: %w", address, err)
+	}
+	return nil
+}
+
 // Tail returns the last lines of the log under a heading.
 func (p *Proc) Tail(lines int) string { return tailFile(p.Log, lines) }
 

@@ -45,30 +45,7 @@ func TestNode(t *testing.T) {
 	url := fmt.Sprintf("http://%s:8000/", node.Address)
 	wantAnswer(t, r.LAN.NetNS.HTTPClient(), url)
 
-	for name, disturb := range map[string]func() error{
-		"restarted": func() error { return node.Engine.Restart(ctx) },
-		"killed": func() error {
-			if err := node.Engine.Kill(ctx); err != nil {
-				return err
-			}
-			return node.Engine.Start(ctx)
-		},
-	} {
-		was, err := node.Engine.Inspect(ctx, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := disturb(); err != nil {
-			t.Fatalf("engine %s: %v", name, err)
-		}
-		is, err := node.Engine.Inspect(ctx, id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if is.State.Pid != was.State.Pid || is.State.StartedAt != was.State.StartedAt {
-			t.Errorf("engine %s: container did not survive: %+v, was %+v", name, is.State, was.State)
-		}
-	}
+	survives(t, node.Engine, id)
 	wantAnswer(t, r.LAN.NetNS.HTTPClient(), url)
 
 	if out, err := node.Run(ctx, "iptables", "-S", "FORWARD"); err != nil || !strings.HasPrefix(out, "-P FORWARD DROP") {
@@ -82,6 +59,36 @@ func TestNode(t *testing.T) {
 	closed = true
 	t.Logf("closed in %s", time.Since(start).Round(time.Millisecond))
 	nothingLeft(t, r.ID, before)
+}
+
+// survives disturbs the engine and wants the container's process untouched.
+func survives(t *testing.T, engine *rig.Engine, id string) {
+	t.Helper()
+	ctx := t.Context()
+	for name, disturb := range map[string]func() error{
+		"restarted": func() error { return engine.Restart(ctx) },
+		"killed": func() error {
+			if err := engine.Kill(ctx); err != nil {
+				return err
+			}
+			return engine.Start(ctx)
+		},
+	} {
+		was, err := engine.Inspect(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := disturb(); err != nil {
+			t.Fatalf("engine %s: %v", name, err)
+		}
+		is, err := engine.Inspect(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is.State.Pid != was.State.Pid || is.State.StartedAt != was.State.StartedAt {
+			t.Errorf("engine %s: container did not survive: %+v, was %+v", name, is.State, was.State)
+		}
+	}
 }
 
 // TestHost does the same on the machine's own network.
