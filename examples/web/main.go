@@ -28,20 +28,26 @@ import (
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "-probe" {
-		os.Exit(probe(os.Args[2]))
+		os.Exit(probe(context.Background(), os.Args[2]))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	code, err := run(ctx, os.Getenv)
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "web:", err)
 	}
 	os.Exit(code)
 }
 
-func probe(url string) int {
-	client := &http.Client{Timeout: 2 * time.Second}
-	resp, err := client.Get(url)
+func probe(ctx context.Context, url string) int {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		fmt.Println(err)
 		return 1

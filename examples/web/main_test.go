@@ -34,7 +34,11 @@ func TestAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(handler(env(c.vars), time.Now()))
 			defer srv.Close()
-			resp, err := http.Get(srv.URL + c.path)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+c.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +50,7 @@ func TestAnswer(t *testing.T) {
 			if resp.StatusCode != c.status || !strings.HasPrefix(string(body), c.body) {
 				t.Errorf("%d %q, want %d %q…", resp.StatusCode, body, c.status, c.body)
 			}
-			if want := map[bool]int{true: 0, false: 1}[c.status == 200]; probe(srv.URL+c.path) != want {
+			if want := map[bool]int{true: 0, false: 1}[c.status == 200]; probe(t.Context(), srv.URL+c.path) != want {
 				t.Errorf("probe did not answer %d", want)
 			}
 		})
@@ -58,7 +62,7 @@ func TestHealthFailsInTime(t *testing.T) {
 		h := handler(env(map[string]string{"FAIL_HEALTH_AFTER": "2.5"}), time.Now())
 		status := func() int {
 			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/healthz", nil))
 			return w.Code
 		}
 		before := status()
@@ -70,7 +74,7 @@ func TestHealthFailsInTime(t *testing.T) {
 }
 
 func TestEnd(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

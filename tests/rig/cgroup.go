@@ -110,10 +110,7 @@ func (g *group) pids() ([]int, error) {
 		if err != nil || d.Name() != "cgroup.procs" {
 			return err
 		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return nil // the group was removed since, or is threaded
-		}
+		data, _ := os.ReadFile(path) // fails when the group was removed since
 		for _, line := range strings.Fields(string(data)) {
 			if pid, err := strconv.Atoi(line); err == nil && pid > 0 && !zombie(pid) {
 				pids = append(pids, pid)

@@ -120,7 +120,7 @@ func (d *Docker) send(ctx context.Context, method, path, contentType string, bod
 }
 
 // Ping says whether the engine answers.
-func (d *Docker) Ping(ctx context.Context) error { return d.Do(ctx, "GET", "/_ping", nil, nil) }
+func (d *Docker) Ping(ctx context.Context) error { return d.Do(ctx, http.MethodGet, "/_ping", nil, nil) }
 
 // Container is a line of the engine's list.
 type Container struct {
@@ -141,7 +141,7 @@ func (d *Docker) Containers(ctx context.Context, labels ...string) ([]Container,
 		return nil, fmt.Errorf("encode filter: %w", err)
 	}
 	var list []Container
-	err = d.Do(ctx, "GET", "/containers/json?all=1&filters="+url.QueryEscape(string(filter)), nil, &list)
+	err = d.Do(ctx, http.MethodGet, "/containers/json?all=1&filters="+url.QueryEscape(string(filter)), nil, &list)
 	return list, err
 }
 
@@ -170,7 +170,7 @@ type Details struct {
 // Inspect looks at one container, by id or name.
 func (d *Docker) Inspect(ctx context.Context, container string) (Details, error) {
 	var out Details
-	err := d.Do(ctx, "GET", "/containers/"+url.PathEscape(container)+"/json", nil, &out)
+	err := d.Do(ctx, http.MethodGet, "/containers/"+url.PathEscape(container)+"/json", nil, &out)
 	return out, err
 }
 
@@ -198,16 +198,16 @@ func (d *Docker) RunContainer(ctx context.Context, spec RunSpec) (string, error)
 		"HostConfig": map[string]any{"PortBindings": bindings, "NetworkMode": spec.Network},
 	}
 	var created struct{ ID string }
-	if err := d.Do(ctx, "POST", "/containers/create?name="+url.QueryEscape(spec.Name), in, &created); err != nil {
+	if err := d.Do(ctx, http.MethodPost, "/containers/create?name="+url.QueryEscape(spec.Name), in, &created); err != nil {
 		return "", err
 	}
-	return created.ID, d.Do(ctx, "POST", "/containers/"+created.ID+"/start", nil, nil)
+	return created.ID, d.Do(ctx, http.MethodPost, "/containers/"+created.ID+"/start", nil, nil)
 }
 
 // Remove kills and removes a container and its anonymous volumes, as an
 // operator's "docker rm -f" does.
 func (d *Docker) Remove(ctx context.Context, container string) error {
-	return d.Do(ctx, "DELETE", "/containers/"+url.PathEscape(container)+"?force=1&v=1", nil, nil)
+	return d.Do(ctx, http.MethodDelete, "/containers/"+url.PathEscape(container)+"?force=1&v=1", nil, nil)
 }
 
 // Image is an image made without network and without a builder: one file
@@ -241,7 +241,7 @@ func (d *Docker) Build(ctx context.Context, img Image) (string, error) {
 	}
 	repo, tag, _ := strings.Cut(img.Ref, ":")
 	q := url.Values{"fromSrc": {"-"}, "repo": {repo}, "tag": {tag}, "changes": img.changes()}
-	data, err := d.send(ctx, "POST", "/images/create?"+q.Encode(), "application/x-tar", bytes.NewReader(rootfs))
+	data, err := d.send(ctx, http.MethodPost, "/images/create?"+q.Encode(), "application/x-tar", bytes.NewReader(rootfs))
 	if err != nil {
 		return "", fmt.Errorf("import image %s: %w", img.Ref, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -177,7 +178,7 @@ func (e *Engine) Tail(lines int) string {
 // Version is the engine's own, "20.10.24+dfsg1".
 func (e *Engine) Version(ctx context.Context) (string, error) {
 	var v struct{ Version string }
-	err := e.Do(ctx, "GET", "/version", nil, &v)
+	err := e.Do(ctx, http.MethodGet, "/version", nil, &v)
 	return v.Version, err
 }
 
@@ -214,7 +215,7 @@ func (e *Engine) bridges(ctx context.Context) []string {
 		Driver  string
 		Options map[string]string
 	}
-	if err := e.Do(ctx, "GET", "/networks", nil, &networks); err != nil {
+	if err := e.Do(ctx, http.MethodGet, "/networks", nil, &networks); err != nil {
 		return nil // bridges inside the subnet are found without it
 	}
 	var names []string

@@ -174,7 +174,7 @@ func TestProxy(t *testing.T) {
 	}
 	proxy.Reset()
 	proxy.Fail(func(method, _ string) bool { return method == http.MethodPost })
-	err := d.Do(ctx, "POST", "/containers/create", map[string]any{"Image": "web:1"}, nil)
+	err := d.Do(ctx, http.MethodPost, "/containers/create", map[string]any{"Image": "web:1"}, nil)
 	if err == nil || !strings.Contains(err.Error(), "refused by the rig") {
 		t.Errorf("create: %v", err)
 	}
@@ -189,7 +189,7 @@ func attachProbe(t *testing.T, socket string, d *rig.Docker, id string) {
 	ctx := t.Context()
 	var exec struct{ ID string }
 	in := map[string]any{"AttachStdout": true, "Cmd": []string{"/web", "-probe", "http://127.0.0.1:1/"}}
-	if err := d.Do(ctx, "POST", "/containers/"+id+"/exec", in, &exec); err != nil {
+	if err := d.Do(ctx, http.MethodPost, "/containers/"+id+"/exec", in, &exec); err != nil {
 		t.Fatal(err)
 	}
 	conn := rig.Must[net.Conn](t)((&net.Dialer{}).DialContext(ctx, "unix", socket))

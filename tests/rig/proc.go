@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -120,7 +121,7 @@ func (p *Proc) Signal(sig syscall.Signal) error {
 		return nil
 	default:
 	}
-	if err := syscall.Kill(p.PID, sig); err != nil && err != syscall.ESRCH {
+	if err := syscall.Kill(p.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("signal %s: %w", p.Name, err)
 	}
 	return nil

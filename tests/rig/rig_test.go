@@ -111,7 +111,7 @@ func TestHost(t *testing.T) {
 	// A network of the engine's pool, and one with a subnet of its own.
 	for name, ipam := range map[string]any{"pool": nil, "own": map[string]any{"Config": []map[string]string{{"Subnet": "10.251.7.0/24"}}}} {
 		in := map[string]any{"Name": name, "Driver": "bridge", "IPAM": ipam}
-		if err := h.Engine.Do(ctx, "POST", "/networks/create", in, nil); err != nil {
+		if err := h.Engine.Do(ctx, http.MethodPost, "/networks/create", in, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
