@@ -120,7 +120,9 @@ func (d *Docker) send(ctx context.Context, method, path, contentType string, bod
 }
 
 // Ping says whether the engine answers.
-func (d *Docker) Ping(ctx context.Context) error { return d.Do(ctx, http.MethodGet, "/_ping", nil, nil) }
+func (d *Docker) Ping(ctx context.Context) error {
+	return d.Do(ctx, http.MethodGet, "/_ping", nil, nil)
+}
 
 // Container is a line of the engine's list.
 type Container struct {
