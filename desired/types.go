@@ -56,8 +56,9 @@ type Service struct {
 	Mode      Mode
 	Replicas  int // with Replicated
 	Placement Placement
-	// Container is what runs. SpecHash covers it and nothing else, so that
-	// scaling or moving a service replaces no replica.
+	// Container is what runs. SpecHash covers it and the definitions of the
+	// networks and volumes it uses, and nothing else, so that scaling or
+	// moving a service replaces no replica.
 	Container Container
 	SpecHash  string // 64 hexadecimal digits; filled in by Compile
 	Update    Update

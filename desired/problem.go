@@ -1,0 +1,120 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxProblems bounds how many problems one answer lists. Problems are copied
+// into status and the audit log, so their number must not follow the input.
+const maxProblems = 100
+
+// maxQuoted bounds, in bytes, how much of a user's value a message repeats.
+const maxQuoted = 80
+
+// Problem is one reason why files cannot become desired state.
+type Problem struct {
+	File    string // path inside the repository
+	Line    int    // from 1; 0 when the place is the whole file
+	Field   string // "services.web.privileged"; "" for the whole file
+	Message string
+}
+
+// String prints the problem as "file:line: field: message".
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	b.WriteString(": ")
+	if p.Field != "" {
+		b.WriteString(p.Field)
+		b.WriteString(": ")
+	}
+	b.WriteString(p.Message)
+	return b.String()
+}
+
+// Problems are all the reasons found in one go, sorted by file, line and
+// field. Compile and ParseCluster return them as their error.
+type Problems []Problem
+
+// Error prints one problem a line.
+func (ps Problems) Error() string {
+	lines := make([]string, len(ps))
+	for i, p := range ps {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// report collects what is found in one file: problems, and notes about
+// fields without effect.
+type report struct {
+	file     string // path inside the repository
+	problems *Problems
+	notes    *[]Note
+}
+
+func newReport(file string) *report {
+	return &report{file: file, problems: &Problems{}, notes: &[]Note{}}
+}
+
+// in is a report about another file that collects into the same lists.
+func (r *report) in(file string) *report {
+	return &report{file: file, problems: r.problems, notes: r.notes}
+}
+
+func (r *report) addf(line int, field, format string, args ...any) {
+	*r.problems = append(*r.problems, Problem{r.file, line, field, fmt.Sprintf(format, args...)})
+}
+
+func (r *report) notef(line int, field, format string, args ...any) {
+	*r.notes = append(*r.notes, Note{r.file, line, field, fmt.Sprintf(format, args...)})
+}
+
+func (r *report) failed() bool { return len(*r.problems) > 0 }
+
+// err returns the problems, sorted and bounded, or nil.
+func (r *report) err() error {
+	if !r.failed() {
+		return nil
+	}
+	ps := slices.Clone(*r.problems)
+	slices.SortFunc(ps, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	ps = slices.Compact(ps)
+	if more := len(ps) - maxProblems; more > 0 {
+		ps = append(ps[:maxProblems:maxProblems], Problem{File: r.file, Message: fmt.Sprintf("and %d more problems", more)})
+	}
+	return ps
+}
+
+// sortedNotes returns the notes by file, line and field.
+func (r *report) sortedNotes() []Note {
+	notes := slices.Clone(*r.notes)
+	slices.SortFunc(notes, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(notes)
+}
+
+// quoted is a user's value for a message: cut to a bounded length and printed
+// without control characters.
+func quoted(s string) string {
+	if len(s) > maxQuoted {
+		cut := maxQuoted
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
