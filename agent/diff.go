@@ -1,0 +1,420 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
+
+// diff decides what to do and what to report. It is called only when the state
+// is current and the engine's containers are known; it reads nothing but in.
+func diff(in *input) *plan {
+	d := &differ{
+		input: in,
+		plan: &plan{
+			outcomes: map[string]outcome{},
+			waiting:  map[string]time.Time{},
+		},
+		own: map[string]*Container{},
+	}
+	assigned := slices.Clone(in.assigned)
+	slices.SortFunc(assigned, func(a, b cluster.Replica) int { return cmp.Compare(a.ID, b.ID) })
+	strays := d.match(assigned)
+	d.excess = d.beyondDeclared(assigned)
+	for _, r := range assigned {
+		d.replica(r)
+	}
+	for _, c := range strays {
+		d.stray(c)
+	}
+	d.unusedNetworks(assigned)
+	return d.plan
+}
+
+// differ carries one pass.
+type differ struct {
+	*input
+	plan   *plan
+	own    map[string]*Container // by replica
+	excess map[string]bool       // assignments beyond declared + surge
+}
+
+// match gives each assignment its container and returns the containers that
+// belong to none. Labels alone do not make a container a replica's: the spec
+// must be the assigned one, and of several that claim a replica the one with
+// its name wins.
+func (d *differ) match(assigned []cluster.Replica) (strays []*Container) {
+	byID := make(map[string]cluster.Replica, len(assigned))
+	for _, r := range assigned {
+		byID[r.ID] = r
+	}
+	for _, id := range sortedKeys(d.containers) {
+		c := d.containers[id]
+		r, ok := byID[c.Labels[LabelReplica]]
+		if !ok || c.Labels[LabelSpec] != r.SpecHash || c.Labels[LabelDeployment] != r.Deployment ||
+			c.Labels[LabelService] != r.Service {
+			strays = append(strays, &c)
+			continue
+		}
+		switch other := d.own[r.ID]; {
+		case other == nil:
+			d.own[r.ID] = &c
+		case c.Name == ContainerName(r) && other.Name != c.Name:
+			d.own[r.ID] = &c
+			strays = append(strays, other)
+		default:
+			strays = append(strays, &c)
+		}
+	}
+	return strays
+}
+
+// beyondDeclared finds the assignments of each service that exceed what the
+// accepted revisions declare plus what an update may add. Those that have a
+// container come first: nothing that runs is refused because the leader was
+// slow to scale down.
+func (d *differ) beyondDeclared(assigned []cluster.Replica) map[string]bool {
+	if d.view == nil {
+		return nil
+	}
+	groups := map[cluster.ServiceKey][]cluster.Replica{}
+	for _, r := range assigned {
+		if r.Phase.Final() || r.Stop || d.memory[r.ID].outcome != nil {
+			continue
+		}
+		key := cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service}
+		groups[key] = append(groups[key], r)
+	}
+	excess := map[string]bool{}
+	for key, rs := range groups {
+		bound := bound(d.view, key)
+		slices.SortStableFunc(rs, func(a, b cluster.Replica) int {
+			return cmp.Or(cmp.Compare(d.rank(a), d.rank(b)), cmp.Compare(a.CreateIndex, b.CreateIndex))
+		})
+		for i, r := range rs {
+			if i >= bound && d.rank(r) > 0 {
+				excess[r.ID] = true
+			}
+		}
+	}
+	return excess
+}
+
+// rank is 0 for an assignment that this node took up already, 1 for a new one.
+// The recorded phase has no say: it came through the leader.
+func (d *differ) rank(r cluster.Replica) int {
+	m := d.memory[r.ID]
+	if d.own[r.ID] != nil || m.busy != "" || m.tries > 0 {
+		return 0
+	}
+	return 1
+}
+
+// bound is how many replicas of a service this node may be asked to run: the
+// most that the accepted revision or the one before declares, plus the surge
+// of its updates.
+func bound(v *cluster.View, key cluster.ServiceKey) int {
+	most := 0
+	for a := v.Deployments[key.Deployment]; a != nil; a = a.Previous {
+		if a.Desired == nil {
+			continue
+		}
+		if s := a.Desired.Service(key.Service); s != nil {
+			most = max(most, declared(s))
+		}
+	}
+	return most
+}
+
+func declared(s *desired.Service) int {
+	if s.Mode == desired.Global {
+		return 2
+	}
+	surge := s.Update.Parallelism
+	if surge == 0 { // all at once
+		surge = s.Replicas
+	}
+	return s.Replicas + max(1, surge)
+}
+
+// replica decides about one assignment.
+func (d *differ) replica(r cluster.Replica) {
+	m, c := d.memory[r.ID], d.own[r.ID]
+	switch {
+	case r.Phase.Final():
+		if c != nil {
+			d.act(action{kind: actRemove, key: r.ID, container: c, why: "over: " + string(r.Phase)})
+		}
+	case m.outcome != nil:
+		d.over(r, c, *m.outcome)
+	case r.Stop:
+		d.stop(r, c)
+	case m.busy == actAutopsy || m.busy == actRemove:
+		// The result decides.
+	case m.busy == actStart:
+		d.report(r, cluster.ReplicaReport{
+			ID: r.ID, Phase: m.reached.phase, ContainerID: m.reached.container, ImageDigest: m.digest,
+		})
+	case c == nil:
+		d.absent(r)
+	default:
+		d.present(r, c)
+	}
+}
+
+// stop ends a replica that was told to.
+func (d *differ) stop(r cluster.Replica, c *Container) {
+	m := d.memory[r.ID]
+	switch {
+	case m.busy == actStart:
+		d.plan.cancel = append(d.plan.cancel, r.ID)
+	case c == nil && m.busy == "":
+		d.decide(r, c, outcome{phase: cluster.Stopped, exitCode: m.seen.exitCode})
+		return
+	case c != nil:
+		d.act(action{kind: actRemove, key: r.ID, container: c, why: "told to stop"})
+	}
+	if d.view != nil {
+		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Stopping})
+	}
+}
+
+// absent decides about an assignment without a container.
+func (d *differ) absent(r cluster.Replica) {
+	if r.Phase.Live() || !d.memory[r.ID].seen.died.IsZero() {
+		d.decide(r, nil, outcome{
+			phase:  cluster.Failed,
+			reason: "the container was removed by hand",
+			event:  cluster.EventDriftCorrected,
+		})
+		return
+	}
+	d.begin(r, nil)
+}
+
+// begin starts a replica, from a container that an earlier start left behind
+// or from nothing, and says why the last attempt came to nothing.
+func (d *differ) begin(r cluster.Replica, c *Container) {
+	if !d.takes(r) {
+		return
+	}
+	s, a := specOf(d.view, r)
+	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c})
+	if m := d.memory[r.ID]; m.failed == actStart {
+		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Preparing, Reason: m.trouble})
+	}
+}
+
+// takes reports whether this node may start r, and decides to reject it when
+// the time to wait for that is over (guarantee G1).
+func (d *differ) takes(r cluster.Replica) bool {
+	if d.view == nil {
+		return false
+	}
+	s, _ := specOf(d.view, r)
+	if s != nil && !d.excess[r.ID] {
+		return true
+	}
+	since := d.memory[r.ID].waiting
+	if since.IsZero() {
+		since = d.now
+	}
+	due := since.Add(d.rejectAfter)
+	if s == nil && knows(d.view, r) {
+		due = d.now
+	}
+	if d.now.Before(due) {
+		d.plan.waiting[r.ID] = since
+		d.wakeAt(due)
+		return false
+	}
+	reason := fmt.Sprintf("this node accepted no such spec: %s of %s/%s at %s",
+		short(r.SpecHash), r.Deployment, r.Service, r.Revision.Short())
+	if s != nil {
+		key := cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service}
+		reason = fmt.Sprintf("more replicas of %s/%s than the accepted revision allows here (%d)",
+			r.Deployment, r.Service, bound(d.view, key))
+	}
+	d.decide(r, nil, outcome{phase: cluster.Rejected, reason: reason, event: cluster.EventLeaderMisbehaviour})
+	return false
+}
+
+// present decides about an assignment with a container.
+func (d *differ) present(r cluster.Replica, c *Container) {
+	switch c.Status {
+	case StatusCreated:
+		d.begin(r, c)
+	case StatusExited:
+		d.act(action{kind: actAutopsy, key: r.ID, replica: r, container: c})
+	case StatusRunning, StatusPaused:
+		if what := d.drift(r, c); what != "" {
+			d.decide(r, c, outcome{phase: cluster.Failed, reason: what, event: cluster.EventDriftCorrected})
+			return
+		}
+		d.report(r, d.running(r, c))
+	case StatusRemoving: // its end will be an event
+	}
+}
+
+// drift says what was done to a running container by hand, "" for nothing.
+func (d *differ) drift(r cluster.Replica, c *Container) string {
+	seen := d.memory[r.ID].seen
+	switch {
+	case seen.changed != "":
+		return seen.changed
+	case c.Status == StatusPaused:
+		return "the container was paused by hand"
+	case c.Name != ContainerName(r):
+		return "the container was renamed by hand to " + c.Name
+	case !seen.died.IsZero() && c.StartedAt.After(seen.died):
+		return "the container was restarted by hand"
+	}
+	s, _ := specOf(d.view, r)
+	if s == nil {
+		return "" // the revision is history here; the leader will stop the replica
+	}
+	want := map[string]bool{}
+	for _, at := range s.Container.Networks {
+		name := NetworkName(r.Deployment, at.Network)
+		want[name] = true
+		if _, ok := c.Networks[name]; !ok {
+			return "the container was disconnected from network " + name + " by hand"
+		}
+	}
+	for _, name := range sortedKeys(c.Networks) {
+		if !want[name] {
+			return "the container was connected to network " + name + " by hand"
+		}
+	}
+	return ""
+}
+
+// running is the report on a container that runs as it should.
+func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport {
+	rep := cluster.ReplicaReport{
+		ID:          r.ID,
+		Phase:       cluster.Running,
+		ContainerID: c.ID,
+		ImageDigest: d.memory[r.ID].digest,
+		StartedAt:   c.StartedAt,
+	}
+	if rep.ImageDigest == "" && r.ImageDigest == "" {
+		rep.ImageDigest = c.ImageID
+	}
+	switch c.Health {
+	case HealthHealthy:
+		rep.Phase = cluster.Healthy
+	case HealthUnhealthy:
+		rep.Phase = cluster.Unhealthy
+		rep.Reason = "healthcheck failed"
+		if c.HealthOutput != "" {
+			rep.Reason += ": " + c.HealthOutput
+		}
+	}
+	names := sortedKeys(c.Networks)
+	if s, _ := specOf(d.view, r); s != nil && len(s.Container.Networks) > 0 {
+		names = []string{NetworkName(r.Deployment, s.Container.Networks[0].Network)}
+	}
+	if len(names) > 0 && c.Networks[names[0]].IsValid() {
+		rep.Address = c.Networks[names[0]].String()
+	}
+	return rep
+}
+
+// stray removes a container that no assignment explains.
+func (d *differ) stray(c *Container) {
+	key := c.Labels[LabelReplica]
+	if key == "" {
+		key = "container:" + c.ID
+	}
+	if d.memory[key].busy == actStart {
+		return // its result tells whose container this is
+	}
+	d.act(action{kind: actRemove, key: key, container: c, why: "no assignment"})
+}
+
+// unusedNetworks removes the networks that no accepted revision declares and
+// nothing here uses.
+func (d *differ) unusedNetworks(assigned []cluster.Replica) {
+	if d.view == nil {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, first := range d.view.Deployments {
+		for a := first; a != nil; a = a.Previous {
+			if a.Desired == nil {
+				continue
+			}
+			for _, n := range a.Desired.Networks {
+				wanted[NetworkName(a.Name, n.Name)] = true
+			}
+		}
+	}
+	for _, c := range d.containers {
+		for name := range c.Networks {
+			wanted[name] = true
+		}
+	}
+	starting := map[string]bool{} // deployments
+	for _, r := range assigned {
+		if d.memory[r.ID].busy == actStart {
+			starting[r.Deployment] = true
+		}
+	}
+	for _, name := range sortedKeys(d.networks) {
+		if !wanted[name] && !starting[d.networks[name].Labels[LabelDeployment]] {
+			d.act(action{kind: actNetwork, key: "network:" + name, network: name, why: "unused"})
+		}
+	}
+}
+
+// decide fixes a replica's outcome and reports it.
+func (d *differ) decide(r cluster.Replica, c *Container, o outcome) {
+	d.plan.outcomes[r.ID] = o
+	d.over(r, c, o)
+}
+
+// over reports an outcome that is fixed.
+func (d *differ) over(r cluster.Replica, c *Container, o outcome) {
+	rep := cluster.ReplicaReport{ID: r.ID, Phase: o.phase, Reason: o.reason, ExitCode: o.exitCode}
+	if c != nil {
+		rep.ContainerID = c.ID
+		rep.ImageDigest = d.memory[r.ID].digest
+		rep.StartedAt = c.StartedAt
+	}
+	d.report(r, rep)
+}
+
+// report asks for rep unless the state says as much already.
+func (d *differ) report(r cluster.Replica, rep cluster.ReplicaReport) {
+	if rep.Phase != "" && isNews(r, rep) {
+		d.plan.reports = append(d.plan.reports, rep)
+	}
+}
+
+// act asks for an action, unless one is under way, a repeated one is not due
+// yet, or this node accepted nothing so far: then nothing is touched.
+func (d *differ) act(a action) {
+	m := d.memory[a.key]
+	switch {
+	case d.view == nil || m.busy != "":
+	case slices.ContainsFunc(d.plan.actions, func(b action) bool { return a.key == b.key }):
+		// The next pass looks again.
+	case m.failed == a.kind && d.now.Before(m.retryAt):
+		d.wakeAt(m.retryAt)
+	default:
+		d.plan.actions = append(d.plan.actions, a)
+	}
+}
+
+func (d *differ) wakeAt(t time.Time) {
+	if d.plan.wake.IsZero() || t.Before(d.plan.wake) {
+		d.plan.wake = t
+	}
+}
+
+func short(hash string) string { return hash[:min(12, len(hash))] }

@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"strconv"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
+
+// The labels of everything that JACO makes on an engine. They are how a
+// container is found again after a restart; never rename one.
+const (
+	LabelCluster    = "sh.jaco.cluster"    // Meta.ID
+	LabelDeployment = "sh.jaco.deployment" // containers, networks, volumes
+	LabelService    = "sh.jaco.service"
+	LabelSlot       = "sh.jaco.slot"
+	LabelReplica    = "sh.jaco.replica"
+	LabelRevision   = "sh.jaco.revision" // that this node accepted and found the spec in
+	LabelSpec       = "sh.jaco.spec"     // Service.SpecHash
+	LabelNetwork    = "sh.jaco.network"  // networks only: the name in the deployment
+	LabelVolume     = "sh.jaco.volume"   // volumes only: the name in the deployment
+)
+
+// ContainerName is the name of a replica's container. An engine holds a name
+// once, which is what keeps a replica from having two containers.
+func ContainerName(r cluster.Replica) string {
+	return fmt.Sprintf("jaco_%s_%s_%d_%s", r.Deployment, r.Service, r.Slot, r.ID)
+}
+
+// NetworkName is the engine's name of a deployment's network.
+func NetworkName(deployment, network string) string {
+	return "jaco_" + deployment + "_" + network
+}
+
+// VolumeName is the engine's name of a deployment's named volume.
+func VolumeName(deployment, volume string) string {
+	return "jaco_" + deployment + "_" + volume
+}
+
+// containerSpec is what the engine is asked to make for r. The labels name the
+// revision that this node accepted, not the one that the assignment claims.
+func containerSpec(clusterID string, r cluster.Replica, s *desired.Service, a *cluster.Accepted) ContainerSpec {
+	spec := ContainerSpec{
+		Name: ContainerName(r),
+		Labels: map[string]string{
+			LabelCluster:    clusterID,
+			LabelDeployment: r.Deployment,
+			LabelService:    r.Service,
+			LabelSlot:       strconv.Itoa(r.Slot),
+			LabelReplica:    r.ID,
+			LabelRevision:   a.Revision.String(),
+			LabelSpec:       s.SpecHash,
+		},
+		Container: s.Container,
+		Volumes:   map[string]string{},
+	}
+	for _, at := range s.Container.Networks {
+		// The engine's own resolver answers the service's name and the aliases,
+		// with the replicas of this node only. The mesh's DNS will answer for
+		// all nodes; these aliases go away with it.
+		aliases := append([]string{r.Service}, at.Aliases...)
+		spec.Networks = append(spec.Networks, desired.Attachment{
+			Network: NetworkName(r.Deployment, at.Network),
+			Aliases: aliases,
+		})
+	}
+	for _, m := range s.Container.Mounts {
+		if m.Kind == desired.VolumeMount && m.Volume != "" {
+			spec.Volumes[m.Volume] = VolumeName(r.Deployment, m.Volume)
+		}
+	}
+	return spec
+}
+
+// networksOf are the engine's networks that s attaches to, in its order.
+func networksOf(clusterID string, d *desired.Deployment, s *desired.Service) []Network {
+	var out []Network
+	for _, at := range s.Container.Networks {
+		n := Network{Name: NetworkName(d.Name, at.Network), Labels: map[string]string{}}
+		for _, declared := range d.Networks {
+			if declared.Name == at.Network {
+				n.Internal = declared.Internal
+				maps.Copy(n.Labels, declared.Labels)
+			}
+		}
+		n.Labels[LabelCluster] = clusterID
+		n.Labels[LabelDeployment] = d.Name
+		n.Labels[LabelNetwork] = at.Network
+		out = append(out, n)
+	}
+	return out
+}
+
+// volumesOf are the engine's volumes that s mounts by name.
+func volumesOf(clusterID string, d *desired.Deployment, s *desired.Service) []Volume {
+	var out []Volume
+	for _, m := range s.Container.Mounts {
+		if m.Kind != desired.VolumeMount || m.Volume == "" {
+			continue
+		}
+		v := Volume{Name: VolumeName(d.Name, m.Volume), Labels: map[string]string{}}
+		for _, declared := range d.Volumes {
+			if declared.Name == m.Volume {
+				v.Driver = declared.Driver
+				maps.Copy(v.Labels, declared.Labels)
+			}
+		}
+		v.Labels[LabelCluster] = clusterID
+		v.Labels[LabelDeployment] = d.Name
+		v.Labels[LabelVolume] = m.Volume
+		out = append(out, v)
+	}
+	return out
+}
+
+// spec finds what r is to run in the node's own view: in the accepted revision
+// that the assignment names, if that one has the hash, else in the newest that
+// has it. Nil: this node accepted no such spec.
+func specOf(v *cluster.View, r cluster.Replica) (*desired.Service, *cluster.Accepted) {
+	if v == nil {
+		return nil, nil
+	}
+	for a := v.Deployments[r.Deployment]; a != nil; a = a.Previous {
+		if a.Revision != r.Revision || a.Desired == nil {
+			continue
+		}
+		if s := a.Desired.Service(r.Service); s != nil && s.SpecHash == r.SpecHash {
+			return s, a
+		}
+	}
+	return v.Spec(r.Deployment, r.Service, r.SpecHash)
+}
+
+// knows reports whether v holds the revision that r names, so that waiting for
+// the view to catch up is in vain.
+func knows(v *cluster.View, r cluster.Replica) bool {
+	for a := v.Deployments[r.Deployment]; a != nil; a = a.Previous {
+		if a.Revision == r.Revision {
+			return a.Desired != nil
+		}
+	}
+	return false
+}

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
+)
+
+// The back-off of reports that the cluster did not take, and the most events
+// that wait for one that does.
+const (
+	reportRetryMin = 100 * time.Millisecond
+	reportRetryMax = 5 * time.Second
+	reportTimeout  = 15 * time.Second
+	maxEvents      = 256
+)
+
+// reporter brings what the loop wants reported to the cluster: the first
+// report at once, the next ones together, and nothing twice. It holds wishes,
+// not a queue: a newer wish for a replica replaces an older one.
+type reporter struct {
+	to   Reporter
+	cfg  Config
+	log  *slog.Logger
+	wake chan struct{}
+
+	mu      sync.Mutex // guards the fields below
+	wanted  map[string]wish
+	acked   map[string]cluster.ReplicaReport // what the cluster took last
+	events  []cluster.Event
+	node    *NodeStatus // to be sent
+	ackNode *NodeStatus
+}
+
+// wish is a report that is wanted since a time.
+type wish struct {
+	report cluster.ReplicaReport
+	since  time.Time
+}
+
+func newReporter(to Reporter, cfg Config, log *slog.Logger) *reporter {
+	return &reporter{
+		to: to, cfg: cfg, log: log,
+		wake:   make(chan struct{}, 1),
+		wanted: map[string]wish{},
+		acked:  map[string]cluster.ReplicaReport{},
+	}
+}
+
+// want replaces what is to be reported. assigned are the replicas that exist:
+// what is remembered of others is forgotten.
+func (r *reporter) want(now time.Time, reports []cluster.ReplicaReport, assigned map[string]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	wanted := make(map[string]wish, len(reports))
+	for _, rep := range reports {
+		if acked, ok := r.acked[rep.ID]; ok && sameReport(acked, rep) {
+			continue // taken; the local state has not caught up yet
+		}
+		w := wish{report: rep, since: now}
+		if old, ok := r.wanted[rep.ID]; ok {
+			w.since = old.since
+		}
+		wanted[rep.ID] = w
+	}
+	for id := range r.acked {
+		if !assigned[id] {
+			delete(r.acked, id)
+		}
+	}
+	r.wanted = wanted
+	if len(wanted) > 0 {
+		poke(r.wake)
+	}
+}
+
+// record adds an event. When too many wait, the oldest are dropped.
+func (r *reporter) record(e cluster.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, e)
+	if n := len(r.events) - maxEvents; n > 0 {
+		r.log.Error("events were dropped: the cluster takes none", "events", n)
+		r.events = r.events[n:]
+	}
+	poke(r.wake)
+}
+
+// nodeState says whether this node can run replicas.
+func (r *reporter) nodeState(s NodeStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.node = &s
+	poke(r.wake)
+}
+
+func (r *reporter) run(ctx context.Context) error {
+	retry := time.Duration(0)
+	for {
+		sent, wait, err := r.send(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if retry == 0 {
+				r.log.Warn("the cluster does not take reports, trying again", "error", err)
+			}
+			retry = min(max(2*retry, reportRetryMin), reportRetryMax)
+			wait = retry
+		case sent:
+			retry, wait = 0, r.cfg.Coalesce
+		default:
+			wait = r.idle(ctx, wait)
+		}
+		if !pause(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// idle waits until there may be something to send; wait bounds it, 0 does not.
+func (r *reporter) idle(ctx context.Context, wait time.Duration) time.Duration {
+	var due <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-due:
+	case <-r.wake:
+	}
+	return 0
+}
+
+// send brings what is due: the node's state, then reports, then events. When
+// nothing is, wait says when something will be; 0: not by itself.
+func (r *reporter) send(ctx context.Context) (sent bool, wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	if s := r.dueNode(); s != nil {
+		if err := r.to.NodeState(ctx, *s); err != nil {
+			return false, 0, err
+		}
+		r.mu.Lock()
+		r.ackNode = s
+		r.mu.Unlock()
+		sent = true
+	}
+	reports, wait := r.dueReports(time.Now())
+	if len(reports) > 0 {
+		err := r.to.Report(ctx, &cluster.ReportReplicas{Node: r.cfg.Node, Reports: reports})
+		if err != nil {
+			return false, 0, err
+		}
+		r.ack(reports)
+		sent = true
+	}
+	r.mu.Lock()
+	events := slices.Clone(r.events)
+	r.mu.Unlock()
+	if len(events) > 0 {
+		if err := r.to.Record(ctx, events); err != nil {
+			return false, 0, err
+		}
+		r.mu.Lock()
+		// Meanwhile the oldest may have been dropped to make room.
+		r.events = slices.Clone(r.events[min(len(events), len(r.events)):])
+		r.mu.Unlock()
+		sent = true
+	}
+	return sent, wait, nil
+}
+
+func (r *reporter) dueNode() *NodeStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.node
+	if s == nil || r.ackNode != nil && *r.ackNode == *s {
+		return nil
+	}
+	return s
+}
+
+// dueReports returns all wishes as soon as one of them is urgent. That a
+// replica is being prepared or started becomes so only when it takes long.
+func (r *reporter) dueReports(now time.Time) (due []cluster.ReplicaReport, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	urgent := false
+	for _, w := range r.wanted {
+		due = append(due, w.report)
+		left := w.since.Add(r.cfg.Transient).Sub(now)
+		if !transient(w.report) || left <= 0 {
+			urgent = true
+		} else if wait == 0 || left < wait {
+			wait = left
+		}
+	}
+	if !urgent {
+		return nil, wait
+	}
+	slices.SortFunc(due, func(a, b cluster.ReplicaReport) int { return cmp.Compare(a.ID, b.ID) })
+	return due, 0
+}
+
+func transient(rep cluster.ReplicaReport) bool {
+	return rep.Phase == cluster.Starting || rep.Phase == cluster.Preparing && rep.Reason == ""
+}
+
+func (r *reporter) ack(reports []cluster.ReplicaReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rep := range reports {
+		r.acked[rep.ID] = rep
+		if w, ok := r.wanted[rep.ID]; ok && sameReport(w.report, rep) {
+			delete(r.wanted, rep.ID)
+		}
+	}
+}
+
+// sameReport compares reports but for the digits in their reasons.
+func sameReport(a, b cluster.ReplicaReport) bool {
+	same := sameReason(a.Reason, b.Reason)
+	a.Reason, b.Reason = "", ""
+	return same && a == b
+}
