@@ -46,6 +46,11 @@ type Approval struct {
 	Key string `json:"key"`
 	// Commit is the signed object.
 	Commit Hash `json:"commit"`
+	// Tree is set when the signer approved the unit as a whole, by a trailer:
+	// the content it named, git's empty tree for a removed unit. Such an
+	// approval is void once the unit's content is another. Zero: the signer
+	// changed the path, and approves that content of it.
+	Tree Hash `json:"tree,omitzero"`
 }
 
 // Vouch says who signed the present content of one path.
@@ -83,7 +88,8 @@ type SignedCommit struct {
 	// TrustVersion is the version of the trust.yaml that it was judged by.
 	TrustVersion int
 	Subject      string
-	// Paths counts the paths that the commit itself changed.
+	// Paths counts the paths that the commit itself changed below deployments/
+	// and keys/, cluster.yaml and trust.yaml; others are not looked at.
 	Paths int
 }
 
@@ -144,6 +150,6 @@ type Options struct {
 	// Branch is the branch's name as it stands in advice; default "main".
 	Branch string
 	// MaxStep is the number of commits that one first-parent step may bring
-	// in; default 500.
+	// in, itself included; default 500.
 	MaxStep int
 }

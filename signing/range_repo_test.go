@@ -1,0 +1,219 @@
+package signing
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hiddeco/sshsig"
+	"golang.org/x/crypto/ssh"
+)
+
+// testNow is the entry's time of all judgements; commits are older.
+var testNow = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// Values of edits with a meaning of their own.
+const (
+	gone      = "\x00gone"
+	symlink   = "\x00symlink"
+	submodule = "\x00submodule"
+)
+
+// edits are changed files by path.
+type edits map[string]string
+
+// testRepo is a git repository in memory whose commits are really signed, by
+// ed25519 SSH keys that are made of the signers' names.
+type testRepo struct {
+	tb      testing.TB
+	objects fixtureSource
+	files   map[Hash]edits // the whole tree of each commit
+	keys    map[string]ssh.Signer
+	clock   int64
+}
+
+func newTestRepo(tb testing.TB) *testRepo {
+	return &testRepo{
+		tb: tb, objects: fixtureSource{}, files: make(map[Hash]edits),
+		keys: make(map[string]ssh.Signer), clock: testNow.Unix() - 1_000_000,
+	}
+}
+
+// Object implements Source.
+func (r *testRepo) Object(id Hash) (Object, error) { return r.objects.Object(id) }
+
+// key returns the key of that name.
+func (r *testRepo) key(name string) ssh.Signer {
+	if key, made := r.keys[name]; made {
+		return key
+	}
+	seed := sha256.Sum256([]byte(name))
+	signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed[:]))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	r.keys[name] = signer
+	return signer
+}
+
+// public returns the key's line, as in a .pub file.
+func (r *testRepo) public(name string) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(r.key(name).PublicKey())))
+}
+
+func (r *testRepo) fingerprint(name string) string {
+	return ssh.FingerprintSHA256(r.key(name).PublicKey())
+}
+
+// put stores an object.
+func (r *testRepo) put(kind ObjectType, data []byte) Hash {
+	object := Object{Type: kind, Data: data}
+	id, err := HashObject(object)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	r.objects[id] = object
+	return id
+}
+
+// tree stores a tree of files.
+func (r *testRepo) tree(files edits) Hash {
+	var entries []TreeEntry
+	folders := make(map[string]edits)
+	for path, content := range files {
+		if folder, rest, nested := strings.Cut(path, "/"); nested {
+			if folders[folder] == nil {
+				folders[folder] = edits{}
+			}
+			folders[folder][rest] = content
+			continue
+		}
+		entry := TreeEntry{Mode: ModeFile, Name: path, ID: r.put(BlobObject, []byte(content))}
+		switch content {
+		case symlink:
+			entry.Mode = ModeSymlink
+		case submodule:
+			entry.Mode = ModeSubmodule
+		}
+		entries = append(entries, entry)
+	}
+	for folder, inside := range folders {
+		entries = append(entries, TreeEntry{Mode: ModeTree, Name: folder, ID: r.tree(inside)})
+	}
+	slices.SortFunc(entries, compareEntries)
+	return r.put(TreeObject, encodeTree(entries))
+}
+
+// commit adds a commit on the parents, the first of which it edits. By names
+// the key that signs, "" for none. Each commit is a second newer than the last.
+func (r *testRepo) commit(by, message string, change edits, parents ...Hash) Hash {
+	r.clock++
+	return r.commitAt(r.clock, by, message, change, parents...)
+}
+
+// commitAt is commit with a date.
+func (r *testRepo) commitAt(date int64, by, message string, change edits, parents ...Hash) Hash {
+	files := edits{}
+	if len(parents) > 0 {
+		maps.Copy(files, r.files[parents[0]])
+	}
+	for path, content := range change {
+		if content == gone {
+			delete(files, path)
+		} else {
+			files[path] = content
+		}
+	}
+	who := Ident{Name: "Someone", Email: "someone@example.com", Time: time.Unix(date, 0).In(time.FixedZone("+0000", 0))}
+	c := &Commit{Tree: r.tree(files), Parents: parents, Author: who, Committer: who, Message: message + "\n"}
+	if by != "" {
+		c.Signature = r.sign(by, encodeCommit(c))
+	}
+	id := r.put(CommitObject, encodeCommit(c))
+	r.files[id] = files
+	return id
+}
+
+// sign makes an SSH signature as git does.
+func (r *testRepo) sign(by string, payload []byte) []byte {
+	signature, err := sshsig.Sign(bytes.NewReader(payload), r.key(by), sshsig.HashSHA512, "git")
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return sshArmor().encode(signature.Marshal())
+}
+
+// merge adds a clean merge of the side branch: what the side changed against
+// the base is taken. Change is what the merge changes by itself.
+func (r *testRepo) merge(by, message string, change edits, base, branch, side Hash) Hash {
+	merged := edits{}
+	for path := range r.files[base] {
+		if _, kept := r.files[side][path]; !kept {
+			merged[path] = gone
+		}
+	}
+	for path, content := range r.files[side] {
+		if r.files[base][path] != content {
+			merged[path] = content
+		}
+	}
+	maps.Copy(merged, change)
+	return r.commit(by, message, merged, branch, side)
+}
+
+// trustText is the policy of most tests: alice is root, bob alone decides
+// about shop, ci about image files; carol is a person without rights of her own.
+func (r *testRepo) trustText(version int, extra ...string) string {
+	lines := []string{
+		fmt.Sprintf("version: %d", version),
+		"root: {signers: [alice]}",
+		"signers:",
+		fmt.Sprintf("  alice: {keys: [%q]}", r.public("alice")),
+		"  bob: {keys: [keys/bob.pub]}",
+		fmt.Sprintf("  carol: {keys: [%q, %q]}", r.public("carol"), r.public("carol-laptop")),
+		fmt.Sprintf("  ci: {class: bot, keys: [%q]}", r.public("ci")),
+		fmt.Sprintf("  dave: {keys: [%q], valid_until: 2026-11-22}", r.public("dave")),
+		"rules:",
+		`  - {paths: ["deployments/*/**"]}`,
+		`  - {paths: ["deployments/shop/**"], signers: [bob]}`,
+		`  - {paths: ["deployments/*/images.env"], signers: [ci]}`,
+	}
+	return strings.Join(append(lines, extra...), "\n") + "\n"
+}
+
+// anchored makes a repository whose first commit, unsigned, holds the policy.
+func anchored(tb testing.TB, extra ...string) (*testRepo, Hash) {
+	r := newTestRepo(tb)
+	return r, r.commit("", "Anchor", edits{
+		"trust.yaml": r.trustText(1, extra...), "keys/bob.pub": r.public("bob") + "\n", "README.md": "fleet",
+	})
+}
+
+// started is anchored, with one accepted commit that starts shop and blog.
+func started(tb testing.TB, extra ...string) (*testRepo, Position) {
+	r, anchor := anchored(tb, extra...)
+	tip := r.commit("bob", "Start", edits{
+		"deployments/shop/compose.yaml": "shop 1", "deployments/blog/compose.yaml": "blog 1",
+	}, anchor)
+	v := r.verify(Position{Commit: anchor, Anchor: true}, tip)
+	if v.Refusal != nil || len(v.Pending) != 0 {
+		tb.Fatalf("start: refusal %+v, pending %+v", v.Refusal, v.Pending)
+	}
+	return r, v.Position
+}
+
+// verify judges and expects a verdict.
+func (r *testRepo) verify(from Position, tip Hash) *Verdict {
+	r.tb.Helper()
+	v, err := Verify(r, from, tip, Options{Now: testNow, MaxStep: 8})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return v
+}

@@ -1,0 +1,224 @@
+package signing
+
+import (
+	"fmt"
+	"slices"
+)
+
+// step is one first-parent commit with all that it brings in, while it is
+// judged. Nothing of it reaches the judge before every part was found good.
+type step struct {
+	judge   *judge
+	commit  *Commit // on the chain
+	root    []TreeEntry
+	surface surface
+	members []Hash // parents before children, the chain's commit last
+
+	vouches  map[Hash]vouches // by member, until its last child took them
+	children map[Hash]int     // members yet to come that have this parent
+	claims   []claim
+	commits  []SignedCommit
+	trust    *Trust // the new one, when the step changes it
+}
+
+// advance judges the next commit of the chain and moves the position to it. On
+// an error the position is untouched.
+func (j *judge) advance(id Hash) error {
+	s := &step{judge: j, vouches: make(map[Hash]vouches), children: make(map[Hash]int)}
+	if err := s.open(id); err != nil {
+		return blame(id, err)
+	}
+	for _, member := range s.members {
+		if err := s.member(member); err != nil {
+			return blame(member, err)
+		}
+	}
+	if err := s.settle(); err != nil {
+		return blame(id, err)
+	}
+	return nil
+}
+
+// open reads the chain's commit and finds what it brings in. Its signature is
+// checked first: what nobody signed is not worth a walk.
+func (s *step) open(id Hash) error {
+	j := s.judge
+	if _, err := j.signer(id); err != nil {
+		return err
+	}
+	var err error
+	if s.commit, err = j.history.commit(id); err != nil {
+		return err
+	}
+	if s.root, err = j.history.tree(s.commit.Tree); err != nil {
+		return err
+	}
+	s.surface = surfaceOf(s.root)
+	if len(s.commit.Parents) > 1 {
+		if s.members, err = j.history.newCommits(id, j.opts.MaxStep-1); err != nil {
+			return err
+		}
+		j.check(s.members)
+	}
+	s.members = append(s.members, id)
+	for _, member := range s.members {
+		for _, parent := range distinctParents(j.history.nodes[member].parents) {
+			s.children[parent]++
+		}
+	}
+	return nil
+}
+
+// member judges one commit: its signature, and what it changes itself.
+func (s *step) member(id Hash) error {
+	j := s.judge
+	who, err := j.signer(id)
+	if err != nil {
+		return err
+	}
+	c, err := j.history.commit(id)
+	if err != nil {
+		return err
+	}
+	changes, err := j.history.ownChanges(c)
+	if err != nil {
+		return err
+	}
+	if err := s.checkChanges(c, changes, who); err != nil {
+		return err
+	}
+	held := s.inherit(c)
+	for _, change := range changes {
+		if change.area != areaTrust {
+			held[change.path] = []vouch{{content: change.now, signers: []Approval{who}}}
+		}
+	}
+	if j.anchor && id == s.commit.ID {
+		if err := s.vouchForAll(held, who); err != nil {
+			return err
+		}
+	}
+	s.vouches[id] = held
+	s.claims = append(s.claims, claimsOf(c, who)...)
+	s.commits = append(s.commits, SignedCommit{
+		Commit: id, Signer: who.Signer, Key: who.Key,
+		TrustVersion: j.trust.Version, Subject: c.Subject(), Paths: len(changes),
+	})
+	return nil
+}
+
+// change is one path that a commit changed itself.
+type change struct {
+	path string
+	area area
+	unit string // "" for a path that belongs to none
+	now  version
+}
+
+// ownChanges returns what a commit changed itself: against its parent; of a
+// merge, what does not follow from the three-way rule; of a root, everything.
+func (h *history) ownChanges(c *Commit) ([]change, error) {
+	own, err := h.surface(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	surfaces := []surface{own}
+	for _, parent := range c.Parents {
+		s, err := h.surface(parent)
+		if err != nil {
+			return nil, fmt.Errorf("parent %s: %w", parent.Short(), err)
+		}
+		surfaces = append(surfaces, s)
+	}
+	if len(c.Parents) == 0 {
+		surfaces = append(surfaces, surface{})
+	}
+	if !slices.ContainsFunc(surfaces, func(s surface) bool { return s != own }) {
+		return nil, nil
+	}
+	settled := same
+	if len(c.Parents) > 1 {
+		shape := mergeShape{parents: len(c.Parents)}
+		for i := 1; i < len(c.Parents); i++ {
+			bases, err := h.baseSurfaces(c.Parents[:i], c.Parents[i])
+			if err != nil {
+				return nil, err
+			}
+			shape.bases = append(shape.bases, len(bases))
+			surfaces = append(surfaces, bases...)
+		}
+		settled = shape.follows
+	}
+	return h.changes(surfaces, settled)
+}
+
+// baseSurfaces returns the surfaces of the merge bases; unrelated histories
+// have an empty one.
+func (h *history) baseSurfaces(others []Hash, one Hash) ([]surface, error) {
+	bases, err := h.mergeBases(others, one)
+	if err != nil {
+		return nil, err
+	}
+	if len(bases) == 0 {
+		return []surface{{}}, nil
+	}
+	surfaces := make([]surface, len(bases))
+	for i, base := range bases {
+		if surfaces[i], err = h.surface(base); err != nil {
+			return nil, fmt.Errorf("merge base %s: %w", base.Short(), err)
+		}
+	}
+	return surfaces, nil
+}
+
+// changes compares surfaces; the first is the present one.
+func (h *history) changes(surfaces []surface, settled func([]version) bool) ([]change, error) {
+	var changes []change
+	c := comparison{read: h.tree, settled: settled}
+	err := c.walk(places(surfaces), func(path string, versions []version) error {
+		in, unit := areaOf(path)
+		changes = append(changes, change{path: path, area: in, unit: unit, now: versions[0]})
+		return nil
+	})
+	return changes, err
+}
+
+// checkChanges applies the rules that make a commit bad, whoever signed it.
+func (s *step) checkChanges(c *Commit, changes []change, who Approval) error {
+	trust := 0
+	for _, change := range changes {
+		if change.area == areaTrust {
+			trust++
+			continue
+		}
+		if err := s.judge.trust.checkChange(change); err != nil {
+			return err
+		}
+	}
+	onChain := c.ID == s.commit.ID
+	switch {
+	case trust > 0 && !onChain:
+		return refuse(ReasonTrust, "trust.yaml and keys/ change on the branch itself only, never on a side branch")
+	case trust > 0:
+		return s.changeTrust(who)
+	case onChain && (s.surface[surfaceTrust] != s.judge.surface[surfaceTrust] ||
+		s.surface[surfaceKeys] != s.judge.surface[surfaceKeys]):
+		return refuse(ReasonTrust, "the merge brings in another trust.yaml or keys/")
+	}
+	return nil
+}
+
+// checkChange refuses a path that cannot be deployed, and one that no rule
+// decides about.
+func (t *Trust) checkChange(c change) error {
+	if !c.now.id.IsZero() {
+		if err := checkDeployable(c); err != nil {
+			return err
+		}
+	}
+	if c.area == areaDeploy && t.rule(c.path) == nil {
+		return refuse(ReasonNoRule,
+			"%s: no rule matches this path. The rules in trust.yaml decide who may change what below deployments/", c.path)
+	}
+	return nil
+}
