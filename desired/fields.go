@@ -99,7 +99,11 @@ func (c *checker) walk(v *value, path, name string) {
 		c.scalar(v, path, name)
 	case list:
 		for i, item := range v.items {
-			c.walk(item, path+".[]", fmt.Sprintf("%s[%d]", name, i))
+			here := fmt.Sprintf("%s[%d]", name, i)
+			c.walk(item, path+".[]", here)
+			if path == "services.*.networks" && strings.HasPrefix(item.text, "x-") {
+				c.breakf(item, here, "%s", takenForExtension)
+			}
 		}
 	case mapping:
 		if path != "" && !c.table.mappings[path] {
@@ -135,12 +139,15 @@ func (c *checker) entry(e entry, path, name string) bool {
 		c.rep.addf(e.line, childName, "%s", f.refusal())
 		return false
 	case strings.HasPrefix(e.key, "x-") && strings.HasSuffix(childPath, ".*") && !takesExtensionNames(childPath):
-		c.rep.addf(e.line, childName, "compose takes a name that starts with x- for an extension and drops it; choose another, or write a list")
+		c.rep.addf(e.line, childName, "%s", takenForExtension)
 		return false
 	}
 	c.walk(e.value, childPath, childName)
 	return true
 }
+
+// takenForExtension answers names that compose-go would lose without a word.
+const takenForExtension = "compose takes a name that starts with x- for an extension here and drops it; choose another"
 
 // takesExtensionNames says whether compose reads a key "x-…" at this place as
 // a name like any other.

@@ -123,7 +123,7 @@ func (b *builder) volumes(d *Deployment) []Volume {
 		b.checkObjectName("volumes", name)
 		v := Volume{Name: name, Labels: b.labels(config.Labels, append(place, "labels"))}
 		if config.Driver != "" && config.Driver != "local" {
-			b.failf(append(place, "driver"), "%s", refused(planned, quoted(config.Driver)+" "+needsAllow))
+			b.failf(append(place, "driver"), "%s", refused(planned, "a driver other than local "+strings.TrimPrefix(needsAllow, "it ")))
 		}
 		if wish, ok := config.Extensions["x-jaco-prune"]; ok {
 			prune, isBool := wish.(bool)

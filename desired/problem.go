@@ -98,6 +98,9 @@ func (r *report) err() error {
 
 // sortedNotes returns the notes by file, line and field.
 func (r *report) sortedNotes() []Note {
+	if len(*r.notes) == 0 {
+		return nil
+	}
 	notes := slices.Clone(*r.notes)
 	slices.SortFunc(notes, func(a, b Note) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),

@@ -75,9 +75,28 @@ func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
 	}
 	switch e.ErrorKind.(type) {
 	case *kind.OneOf, *kind.AnyOf:
-		return []*jsonschema.ValidationError{slices.MinFunc(all, furthest)}
+		return []*jsonschema.ValidationError{alternatives(all)}
 	}
 	return all
+}
+
+// alternatives explains why none of several forms fits: the mismatch that got
+// furthest or, where the forms only differ in type, all types that would do.
+func alternatives(all []*jsonschema.ValidationError) *jsonschema.ValidationError {
+	best := slices.MinFunc(all, furthest)
+	if _, ok := best.ErrorKind.(*kind.Type); !ok {
+		return best
+	}
+	merged := *best
+	types := &kind.Type{}
+	for _, e := range all {
+		if k, ok := e.ErrorKind.(*kind.Type); ok && slices.Equal(e.InstanceLocation, best.InstanceLocation) {
+			types.Got = k.Got
+			types.Want = append(types.Want, k.Want...)
+		}
+	}
+	merged.ErrorKind = types
+	return &merged
 }
 
 // furthest orders mismatches by depth, then by text, so that the choice does
@@ -95,6 +114,7 @@ func schemaMessage(e *jsonschema.ValidationError, printer *message.Printer) stri
 	case *kind.Type:
 		want := slices.Clone(k.Want)
 		slices.Sort(want)
+		want = slices.Compact(want)
 		return fmt.Sprintf("must be %s, not %s", strings.Join(want, " or "), k.Got)
 	case *kind.FalseSchema:
 		return "unknown field"
