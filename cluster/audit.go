@@ -1,7 +1,9 @@
 package cluster
 
 import (
-	"errors"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"time"
 )
 
@@ -28,74 +30,102 @@ type AuditHead struct {
 	Hash   [32]byte
 }
 
-// AuditRecord is an audit entry as people read it.
-type AuditRecord struct {
-	Number     uint64    `json:"number"`
-	Index      uint64    `json:"index"`
-	Time       time.Time `json:"time"`
-	Type       string    `json:"type"`
-	Actor      string    `json:"actor"`
-	Deployment string    `json:"deployment,omitempty"`
-	Service    string    `json:"service,omitempty"`
-	Revision   string    `json:"revision,omitempty"`
-	Node       string    `json:"node,omitempty"`
-	Message    string    `json:"message"`
-	Outcome    string    `json:"outcome"`
+func auditEntries() table[AuditEntry] {
+	return table[AuditEntry]{name: "audit", key: func(e *AuditEntry) string { return numberKey(e.Number) }}
 }
 
-// AuditFilter selects audit records; a zero field selects all.
-type AuditFilter struct {
-	Since       time.Time // at or after
-	After       uint64    // numbers greater than this
-	Type        string
-	Deployment  string
-	Revision    string // or a prefix of it
-	Actor       string
-	NewestFirst bool
-	Limit       int // at most so many; 0: all
+// auditDomain separates the hashes of audit entries from all others.
+const auditDomain = "jaco audit entry v1\x00"
+
+// body is the canonical encoding of all fields but the hash: integers are 64
+// bits big-endian, bytes and text follow their length. Never change it: the
+// chain of every cluster is made of it.
+func (e *AuditEntry) body() []byte {
+	b := make([]byte, 0, 88+len(e.Received)+len(e.Outcome))
+	b = binary.BigEndian.AppendUint64(b, e.Number)
+	b = binary.BigEndian.AppendUint64(b, e.Index)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Time.Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(e.Time.Nanosecond()))
+	b = binary.BigEndian.AppendUint64(b, uint64(len(e.Received)))
+	b = append(b, e.Received...)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(e.Outcome)))
+	b = append(b, e.Outcome...)
+	return append(b, e.Previous[:]...)
 }
 
-// AuditStore keeps sealed segments of the audit log.
-type AuditStore interface {
-	// PutSegment stores a segment durably before it returns; storing one
-	// again changes nothing.
-	PutSegment(s Segment, body []byte) error
-	// Segment returns the body of a segment, or an error that wraps
-	// ErrNotFound. The caller checks it against the hash.
-	Segment(s Segment) ([]byte, error)
+// sum computes what Hash must be.
+func (e *AuditEntry) sum() [32]byte {
+	h := sha256.New()
+	h.Write([]byte(auditDomain))
+	h.Write(e.body())
+	return [32]byte(h.Sum(nil))
 }
 
-// Segment identifies 1,024 consecutive audit entries that left the state.
-type Segment struct {
-	First uint64   // number of the first entry
-	Last  uint64   // number of the last
-	Head  [32]byte // Hash of the last
-	Hash  [32]byte // SHA-256 of the segment's bytes
+// encode is body with the hash behind it, as snapshots, segments and bundles
+// hold it.
+func (e *AuditEntry) encode() []byte { return append(e.body(), e.Hash[:]...) }
+
+// decodeAuditEntry is the inverse of encode. It checks the form only.
+func decodeAuditEntry(data []byte) (AuditEntry, error) {
+	r := &byteReader{data: data}
+	e := AuditEntry{Number: r.uint64(), Index: r.uint64()}
+	seconds, nanoseconds := r.uint64(), r.uint64()
+	e.Received = r.bytes(r.uint64())
+	e.Outcome = string(r.bytes(r.uint64()))
+	e.Previous, e.Hash = r.digest(), r.digest()
+	if r.short || len(r.data) > 0 || nanoseconds >= uint64(time.Second) {
+		return AuditEntry{}, fmt.Errorf("%w: malformed audit entry", ErrCorrupt)
+	}
+	if zero := (time.Time{}).Unix(); int64(seconds) != zero || nanoseconds != 0 {
+		e.Time = time.Unix(int64(seconds), int64(nanoseconds)).UTC()
+	}
+	return e, nil
 }
 
-// MemoryAudit is an AuditStore in memory.
-type MemoryAudit struct{}
+// follows checks that e is the link after head.
+func (e *AuditEntry) follows(head AuditHead) error {
+	switch {
+	case e.Hash != e.sum():
+		return fmt.Errorf("%w: audit entry %d does not match its hash", ErrCorrupt, e.Number)
+	case e.Number != head.Number+1:
+		return fmt.Errorf("%w: audit entry %d stands behind %d", ErrCorrupt, e.Number, head.Number)
+	case e.Previous != head.Hash:
+		return fmt.Errorf("%w: audit entry %d does not continue the chain", ErrCorrupt, e.Number)
+	}
+	return nil
+}
 
-// NewMemoryAudit returns an empty store.
-func NewMemoryAudit() *MemoryAudit { return &MemoryAudit{} }
+// byteReader takes fixed-size fields off a byte slice.
+type byteReader struct {
+	data  []byte
+	short bool // more was asked for than there was
+}
 
-// PutSegment implements AuditStore.
-func (m *MemoryAudit) PutSegment(s Segment, body []byte) error { return errors.ErrUnsupported }
+func (r *byteReader) bytes(n uint64) []byte {
+	if n > uint64(len(r.data)) {
+		r.short = true
+		return nil
+	}
+	taken := r.data[:n:n]
+	r.data = r.data[n:]
+	if n == 0 {
+		return nil
+	}
+	return taken
+}
 
-// Segment implements AuditStore.
-func (m *MemoryAudit) Segment(s Segment) ([]byte, error) { return nil, ErrNotFound }
+func (r *byteReader) uint64() uint64 {
+	b := r.bytes(8)
+	if b == nil {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
 
-// DirAudit is an AuditStore in a directory, one file a segment.
-type DirAudit struct{}
-
-// OpenAudit returns a store in dir, which is made when it is not there.
-func OpenAudit(dir string) (*DirAudit, error) { return nil, errors.ErrUnsupported }
-
-// PutSegment implements AuditStore.
-func (d *DirAudit) PutSegment(s Segment, body []byte) error { return errors.ErrUnsupported }
-
-// Segment implements AuditStore.
-func (d *DirAudit) Segment(s Segment) ([]byte, error) { return nil, ErrNotFound }
-
-// Describe reads an audit entry for people.
-func Describe(e AuditEntry) (AuditRecord, error) { return AuditRecord{}, errors.ErrUnsupported }
+func (r *byteReader) digest() [32]byte {
+	b := r.bytes(32)
+	if b == nil {
+		return [32]byte{}
+	}
+	return [32]byte(b)
+}

@@ -64,8 +64,11 @@ type StoredObject struct {
 }
 
 // AdvanceRevision appends a claim. It is refused (ErrConflict) unless Number
-// follows the last claim's and From is the last claim's commit, or its own
-// Commit's claim exists already. Time and Index are set by Apply.
+// follows the last claim's. From is the proposing leader's own accepted commit
+// and is not compared with the last claim's: a claim that no honest node
+// accepted must not wedge the next one. The commit's object must be stored.
+// A claim equal to the last one changes nothing. Time and Index are set by
+// Apply.
 type AdvanceRevision struct {
 	Claim Claim
 }

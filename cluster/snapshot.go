@@ -1,94 +1,158 @@
 package cluster
 
 import (
-	"iter"
+	"fmt"
 	"time"
+
+	"github.com/hashicorp/go-memdb"
+
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // Snapshot is the state at one index. It never changes and is safe for
 // concurrent use. What it returns are copies; slices of bytes in them are
-// shared and must not be changed. Lists are sorted by key.
-type Snapshot struct{}
+// shared and must not be changed. Lists are sorted by key unless said
+// otherwise.
+type Snapshot struct {
+	tx      *memdb.Txn // read-only
+	objects ObjectStore
+	audit   AuditStore
+}
 
 // Index is the raft index of the last entry applied; 0 when there was none.
-func (s *Snapshot) Index() uint64 { return 0 }
+func (s *Snapshot) Index() uint64 { return readPosition(s.tx).Index }
 
 // Time is the applied time of the last entry.
-func (s *Snapshot) Time() time.Time { return time.Time{} }
+func (s *Snapshot) Time() time.Time { return readPosition(s.tx).Time }
+
+// AuditHead returns the number and hash of the newest audit entry.
+func (s *Snapshot) AuditHead() AuditHead { return readPosition(s.tx).Audit }
 
 // Meta returns the cluster's description, nil before InitCluster.
-func (s *Snapshot) Meta() *Meta { return nil }
+func (s *Snapshot) Meta() *Meta {
+	m, ok := find(s, metas(), single)
+	if !ok {
+		return nil
+	}
+	return &m
+}
 
-// Sync returns the stored part of the repository's state.
-func (s *Snapshot) Sync() Sync { return Sync{} }
+// Sync returns the stored part of the repository's state; its State is "" until
+// the first SetSync.
+func (s *Snapshot) Sync() Sync {
+	v, _ := find(s, syncs(), single)
+	return v
+}
 
 // Node returns a node by name.
-func (s *Snapshot) Node(name string) (Node, bool) { return Node{}, false }
+func (s *Snapshot) Node(name string) (Node, bool) { return find(s, nodes(), name) }
 
 // Nodes lists all nodes.
-func (s *Snapshot) Nodes() []Node { return nil }
+func (s *Snapshot) Nodes() []Node { return nodes().list(s.tx, keyIndex) }
 
 // Replica returns a replica by id.
-func (s *Snapshot) Replica(id string) (Replica, bool) { return Replica{}, false }
+func (s *Snapshot) Replica(id string) (Replica, bool) { return find(s, replicas(), id) }
 
 // Replicas lists all replicas.
-func (s *Snapshot) Replicas() []Replica { return nil }
+func (s *Snapshot) Replicas() []Replica { return replicas().list(s.tx, keyIndex) }
 
 // ReplicasOnNode lists the replicas of a node.
-func (s *Snapshot) ReplicasOnNode(node string) []Replica { return nil }
+func (s *Snapshot) ReplicasOnNode(node string) []Replica {
+	return replicas().list(s.tx, "node", node)
+}
 
 // ReplicasOf lists the replicas of a deployment.
-func (s *Snapshot) ReplicasOf(deployment string) []Replica { return nil }
+func (s *Snapshot) ReplicasOf(deployment string) []Replica {
+	return replicas().list(s.tx, "deployment", deployment)
+}
 
 // ReplicaByContainer finds the replica of a container by the container's id or
 // a prefix of it. ErrNotFound: no replica has it; ErrAmbiguous: several do.
-func (s *Snapshot) ReplicaByContainer(id string) (Replica, error) { return Replica{}, ErrNotFound }
+func (s *Snapshot) ReplicaByContainer(id string) (Replica, error) {
+	var found []Replica
+	if id != "" {
+		found = replicas().list(s.tx, "container_prefix", id)
+	}
+	switch len(found) {
+	case 0:
+		return Replica{}, fmt.Errorf("container %q: %w", id, ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	return Replica{}, fmt.Errorf("container %q is %s and %s: %w", id, found[0].ContainerID, found[1].ContainerID, ErrAmbiguous)
+}
 
 // Service returns the record of a service.
-func (s *Snapshot) Service(deployment, name string) (Service, bool) { return Service{}, false }
+func (s *Snapshot) Service(deployment, name string) (Service, bool) {
+	return find(s, services(), serviceKey(deployment, name))
+}
 
 // Services lists all service records.
-func (s *Snapshot) Services() []Service { return nil }
+func (s *Snapshot) Services() []Service { return services().list(s.tx, keyIndex) }
 
 // DeploymentStatus returns what is recorded of a deployment.
 func (s *Snapshot) DeploymentStatus(name string) (DeploymentStatus, bool) {
-	return DeploymentStatus{}, false
+	return find(s, deployments(), name)
 }
 
 // DeploymentStatuses lists what is recorded of deployments.
-func (s *Snapshot) DeploymentStatuses() []DeploymentStatus { return nil }
-
-// LastClaim returns the newest claim; false when there is none.
-func (s *Snapshot) LastClaim() (Claim, bool) { return Claim{}, false }
-
-// Claim returns the claim of a number.
-func (s *Snapshot) Claim(number uint64) (Claim, bool) { return Claim{}, false }
-
-// ClaimsAfter lists the claims with a greater number, in order.
-func (s *Snapshot) ClaimsAfter(number uint64) []Claim { return nil }
-
-// Refusals lists the recorded refusals, oldest first.
-func (s *Snapshot) Refusals() []Refusal { return nil }
-
-// LastRefusal returns the newest refusal; false when there is none.
-func (s *Snapshot) LastRefusal() (Refusal, bool) { return Refusal{}, false }
-
-// Sealed returns a sealed item by name.
-func (s *Snapshot) Sealed(name string) (SealedItem, bool) { return SealedItem{}, false }
-
-// SealedItems lists all sealed items.
-func (s *Snapshot) SealedItems() []SealedItem { return nil }
-
-// AuditHead returns the number and hash of the newest audit entry.
-func (s *Snapshot) AuditHead() AuditHead { return AuditHead{} }
-
-// AuditEntries walks the whole audit log. It yields an error and ends when a
-// segment is missing or does not match its hash.
-func (s *Snapshot) AuditEntries(newestFirst bool) iter.Seq2[AuditEntry, error] {
-	return func(func(AuditEntry, error) bool) {}
+func (s *Snapshot) DeploymentStatuses() []DeploymentStatus {
+	return deployments().list(s.tx, keyIndex)
 }
 
-// Audit walks the audit log as people read it.
-func (s *Snapshot) Audit(filter AuditFilter) iter.Seq2[AuditRecord, error] {
-	return func(func(AuditRecord, error) bool) {}
+// LastClaim returns the newest claim; false when there is none.
+func (s *Snapshot) LastClaim() (Claim, bool) {
+	if c := lastClaim(s.tx); c != nil {
+		return *c, true
+	}
+	return Claim{}, false
+}
+
+// Claim returns the claim of a number.
+func (s *Snapshot) Claim(number uint64) (Claim, bool) { return find(s, claims(), numberKey(number)) }
+
+// ClaimsAfter lists the claims with a greater number, in order.
+func (s *Snapshot) ClaimsAfter(number uint64) []Claim {
+	var out []Claim
+	for {
+		number++
+		c, ok := s.Claim(number)
+		if !ok {
+			return out
+		}
+		out = append(out, c)
+	}
+}
+
+// Refusals lists the recorded refusals, oldest first. The audit log keeps those
+// that are too old to be here.
+func (s *Snapshot) Refusals() []Refusal { return refusals().list(s.tx, keyIndex) }
+
+// LastRefusal returns the newest refusal; false when there is none.
+func (s *Snapshot) LastRefusal() (Refusal, bool) {
+	if r := lastRefusal(s.tx); r != nil {
+		return *r, true
+	}
+	return Refusal{}, false
+}
+
+// Sealed returns a sealed item by name.
+func (s *Snapshot) Sealed(name string) (SealedItem, bool) { return find(s, sealedItems(), name) }
+
+// SealedItems lists all sealed items.
+func (s *Snapshot) SealedItems() []SealedItem { return sealedItems().list(s.tx, keyIndex) }
+
+// HasObject reports whether a git object is part of the state; its body is in
+// the ObjectStore.
+func (s *Snapshot) HasObject(id signing.Hash) bool {
+	_, ok := find(s, knownObjects(), string(id[:]))
+	return ok
+}
+
+func find[T any](s *Snapshot, t table[T], key string) (T, bool) {
+	if v := t.get(s.tx, key); v != nil {
+		return *v, true
+	}
+	var none T
+	return none, false
 }
