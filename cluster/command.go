@@ -7,7 +7,17 @@ import (
 )
 
 // Command is one decision that the log carries. Each kind has a number that
-// reaches disk and wire and is never re-used.
+// reaches disk and wire and is never re-used. The comment of each says when it
+// is refused: with ErrInvalid when it is wrong in itself, with ErrConflict when
+// it was made from a state that has moved on, with ErrExists when what it makes
+// is there. All but InitCluster are refused (ErrInvalid) before a cluster was
+// initialized, and every entry needs a time and an actor. A refused command
+// changes nothing but the audit log; one that says nothing new is applied and
+// changes nothing either.
+//
+// Names of nodes, deployments, services and sealed items have at most 128
+// characters of A-Z, a-z, 0-9, "_", "-" and ".", and start with none of the
+// last two.
 type Command interface {
 	// Kind names the command; it is the type that audit shows.
 	Kind() CommandKind
@@ -39,55 +49,68 @@ type Entry struct {
 	Command Command
 }
 
-// InitCluster makes the cluster; it is refused when there is one.
+// InitCluster makes the cluster. ErrExists: there is one. ErrInvalid: the id is
+// not 16 hexadecimal digits, or name, authority, repository, branch or anchor
+// are missing, or the node is one that UpdateNode refuses. InitializedAt and
+// the indexes are set by Apply.
 type InitCluster struct {
 	Meta Meta
 	Node Node // the first member
 }
 
-// UpdateNode adds a node or replaces what is recorded of it.
+// UpdateNode adds a node or replaces what is recorded of it. ErrInvalid: a bad
+// name, no address, or an unknown state. The indexes are set by Apply.
 type UpdateNode struct {
 	Node Node
 }
 
 // PutObjects brings git objects into the object store. Storing one twice
-// changes nothing. At most 256 KiB of data a command.
+// changes nothing. ErrInvalid: an id that does not match its data, no objects
+// or too many (10,000), more than MaxPutBytes of data, or MaxObjectBytes when
+// it is a single object.
 type PutObjects struct {
 	Objects []StoredObject
 }
 
-// StoredObject is a git object with its id; Apply refuses a command in which
-// an id does not match its data.
+// StoredObject is a git object with its id.
 type StoredObject struct {
 	ID signing.Hash
 	signing.Object
 }
 
-// AdvanceRevision appends a claim. It is refused (ErrConflict) unless Number
-// follows the last claim's. From is the proposing leader's own accepted commit
+// AdvanceRevision appends a claim. ErrConflict: Number does not follow the last
+// claim's, or the commit's object is not stored. ErrInvalid: no From or Commit.
+// From is the proposing leader's own accepted commit
 // and is not compared with the last claim's: a claim that no honest node
-// accepted must not wedge the next one. The commit's object must be stored.
-// A claim equal to the last one changes nothing. Time and Index are set by
-// Apply.
+// accepted must not wedge the next one. A claim equal to the last one but for
+// its Number changes nothing. Time and Index are set by Apply.
 type AdvanceRevision struct {
 	Claim Claim
 }
 
 // RecordRefusal records a refusal once per (head, reason); a repeated one
-// changes nothing.
+// changes nothing. The state keeps the newest 128. ErrInvalid: no head or no
+// reason. Time and CreateIndex are set by Apply.
 type RecordRefusal struct {
 	Refusal Refusal
 }
 
-// SetSync records a transition of the repository's state.
+// SetSync records a transition of the repository's state; Since is when State
+// last changed. ErrInvalid: a State that is not recorded (SyncFetching).
 type SetSync struct {
 	State  SyncState
 	Reason string
 	Head   signing.Hash
 }
 
-// ApplyPlan carries what a scheduling pass decided. It is refused whole
-// (ErrConflict) when an object in Expect has moved on since.
+// ApplyPlan carries what a scheduling pass decided. It is refused whole:
+// ErrConflict: an object in Expect has moved on; a node to place on, a replica
+// to stop or remove, a service or deployment to drop is not there; a replica to
+// remove is not final; a service to drop still has replicas. ErrExists: a
+// replica to create is there. ErrInvalid: an id that is not of ReplicaID's
+// form, a bad name, a slot below 1, a phase other than Assigned, no Revision or
+// SpecHash, or a NextSerial that shrinks. Services are written first; then
+// replicas are created, stopped, removed; then services are dropped.
 type ApplyPlan struct {
 	Expect      []Expectation
 	Create      []Replica // Phase Assigned; CreatedAt and indexes are set by Apply
@@ -124,9 +147,11 @@ type Expectation struct {
 	ModifyIndex uint64
 }
 
-// ReportReplicas is a node's report on its own replicas. Apply refuses a
-// report on a replica of another node, ignores a phase that is not forward,
-// and ignores unknown ids.
+// ReportReplicas is a node's report on its own replicas. ErrInvalid: one of
+// them is another node's; then none is taken. Unknown ids and final replicas
+// are passed over. A phase that is not forward is ignored with its reason; the
+// live phases (Running, Healthy, Unhealthy) follow each other in any order.
+// HealthyAt and FinishedAt are set by Apply from the entry's time.
 type ReportReplicas struct {
 	Node    string
 	Reports []ReplicaReport
@@ -175,12 +200,14 @@ type Event struct {
 	Message    string
 }
 
-// RecordEvents writes events to the audit log.
+// RecordEvents writes events to the audit log. ErrInvalid: none, or one without
+// a type.
 type RecordEvents struct {
 	Events []Event
 }
 
-// PutSealed stores sealed items, replacing those of the same name.
+// PutSealed stores sealed items, replacing those of the same name. ErrInvalid:
+// no items, a bad name, an item without recipients or ciphertext.
 type PutSealed struct {
 	Items []SealedItem
 }

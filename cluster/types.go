@@ -67,7 +67,7 @@ const (
 // is evidence to be judged, not an order.
 type Claim struct {
 	Number uint64 // from 1, without gaps
-	// From is the commit of the claim before (the anchor for the first), Commit
+	// From is the commit that the proposer had accepted (the anchor at first), Commit
 	// the claimed tip.
 	From   signing.Hash
 	Commit signing.Hash

@@ -13,9 +13,14 @@ type View struct {
 	// 0 right after the anchor was pinned.
 	Claim        uint64
 	Commit       signing.Hash // the accepted commit
+	Signers      []string     // of Commit; empty right after the anchor was pinned
+	Anchor       signing.Hash // pinned in this node's own trust store
 	TrustVersion int
 	Deployments  map[string]*Accepted
 	Cluster      desired.Cluster
+	// ClusterInvalid is set when the newest approved cluster.yaml cannot be
+	// read; Cluster stays at the last one that can.
+	ClusterInvalid *Invalid
 	// Pending lists the units that wait for a signature.
 	Pending []signing.Pending
 	// Refusal is why this node did not follow the newest claim; nil when it did.

@@ -1,0 +1,309 @@
+package cluster
+
+import (
+	"sort"
+	"time"
+
+	"github.com/jaco-sh/jaco/desired"
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// StatusInput is all that a status is computed from.
+type StatusInput struct {
+	Snapshot *Snapshot
+	View     *View // of the answering node; nil before it knows
+	// Health holds the scheduler's judgement per deployment.
+	Health map[string]DeploymentHealth
+	Soft   SoftStatus
+}
+
+// DeploymentHealth is one deployment's health with its reason.
+type DeploymentHealth struct {
+	Health HealthAxis
+	Reason string
+}
+
+// SoftStatus is what the log does not carry.
+type SoftStatus struct {
+	Node     string // the answering one
+	Version  string
+	Leader   string
+	Term     uint64
+	Fetching bool
+	// Head is the newest tip seen; zero: that of the log.
+	Head      signing.Hash
+	FetchedAt time.Time // zero: unknown
+}
+
+// BuildStatus computes the status document. It is pure: equal inputs give
+// equal documents, and every list is sorted and never null.
+func BuildStatus(in StatusInput) *Status {
+	status := &Status{
+		Nodes:        nodeStatuses(in),
+		Deployments:  deploymentStates(in),
+		Sync:         syncStatus(in),
+		Routes:       []RouteStatus{},
+		Certificates: []CertificateStatus{},
+	}
+	status.Cluster = ClusterStatus{
+		Version: in.Soft.Version,
+		Leader:  in.Soft.Leader,
+		Term:    in.Soft.Term,
+		Index:   in.Snapshot.Index(),
+		Nodes:   len(status.Nodes),
+	}
+	if meta := in.Snapshot.Meta(); meta != nil {
+		status.Cluster.ID, status.Cluster.Name = meta.ID, meta.Name
+	}
+	for i := range status.Nodes {
+		if status.Nodes[i].State == NodeReady {
+			status.Cluster.Ready++
+		}
+	}
+	return status
+}
+
+func nodeStatuses(in StatusInput) []NodeStatus {
+	replicas := map[string]int{}
+	for _, r := range in.Snapshot.Replicas() {
+		if !r.Phase.Final() {
+			replicas[r.Node]++
+		}
+	}
+	out := []NodeStatus{}
+	for _, n := range in.Snapshot.Nodes() {
+		role := "non-voter"
+		if n.Voter {
+			role = "voter"
+		}
+		s := NodeStatus{
+			Name: n.Name, Address: n.Address, Role: role, State: n.State, Availability: "active",
+			Labels: map[string]string{}, Version: n.Version, Replicas: replicas[n.Name],
+			Peers: []PeerStatus{}, Reason: n.Reason,
+		}
+		if in.View != nil {
+			for k, v := range in.View.Cluster.Nodes[n.Name].Labels {
+				s.Labels[k] = v
+			}
+			if n.Name == in.Soft.Node {
+				s.Accepted = hashText(in.View.Commit)
+			}
+		}
+		out = append(out, s)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+func syncStatus(in StatusInput) SyncStatus {
+	stored := in.Snapshot.Sync()
+	s := SyncStatus{
+		State: stored.State, Reason: stored.Reason, Head: hashText(stored.Head),
+		Signers: []string{}, Pending: []PendingStatus{}, Refused: []RefusalStatus{},
+	}
+	if meta := in.Snapshot.Meta(); meta != nil {
+		s.Repo, s.Branch = meta.Repo.URL, meta.Repo.Branch
+	}
+	if in.Soft.Fetching && s.State != SyncStalled {
+		s.State = SyncFetching
+	}
+	if !in.Soft.Head.IsZero() {
+		s.Head = hashText(in.Soft.Head)
+	}
+	if !in.Soft.FetchedAt.IsZero() {
+		at := in.Soft.FetchedAt
+		s.FetchedAt = &at
+	}
+	if v := in.View; v != nil {
+		s.Accepted, s.Claim, s.Anchor = hashText(v.Commit), v.Claim, hashText(v.Anchor)
+		s.Signers = append(s.Signers, v.Signers...)
+		for _, p := range v.Pending {
+			s.Pending = append(s.Pending, PendingStatus{
+				Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
+				Eligible: emptyNotNil(p.Eligible), Command: p.Command, Reason: p.Reason,
+			})
+		}
+	}
+	for _, r := range in.Snapshot.Refusals() {
+		s.Refused = append(s.Refused, RefusalStatus{
+			Revision: hashText(r.Commit), Reason: r.Detail, At: r.Time,
+			Head: hashText(r.Head), Code: string(r.Reason), Advice: r.Advice,
+		})
+	}
+	sort.SliceStable(s.Refused, func(i, j int) bool { return s.Refused[i].At.After(s.Refused[j].At) })
+	return s
+}
+
+func deploymentStates(in StatusInput) []DeploymentState {
+	names := map[string]bool{}
+	if in.View != nil {
+		for name := range in.View.Deployments {
+			names[name] = true
+		}
+		for _, p := range in.View.Pending {
+			if p.Unit != signing.ClusterUnit {
+				names[p.Unit] = true
+			}
+		}
+	}
+	replicas := map[string][]Replica{}
+	for _, r := range in.Snapshot.Replicas() { // a removed deployment shows until its last replica is gone
+		replicas[r.Deployment] = append(replicas[r.Deployment], r)
+		names[r.Deployment] = true
+	}
+	out := make([]DeploymentState, 0, len(names))
+	for name := range names {
+		out = append(out, deploymentState(in, name, replicas[name]))
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+func deploymentState(in StatusInput, name string, replicas []Replica) DeploymentState {
+	state := DeploymentState{Name: name, Signers: []string{}, Services: []ServiceStatus{}, Sync: AxisOutOfSync}
+	health := in.Health[name]
+	state.Health, state.Reason = health.Health, health.Reason
+	if state.Health == "" {
+		state.Health = HealthMissing
+	}
+	recorded, _ := in.Snapshot.DeploymentStatus(name)
+	state.Revision = hashText(recorded.Converged)
+
+	var accepted *Accepted
+	if in.View != nil {
+		accepted = in.View.Deployments[name]
+	}
+	services := map[string]*desired.Service{}
+	if accepted != nil {
+		state.Target = hashText(accepted.Revision)
+		for _, a := range accepted.Signers {
+			state.Signers = append(state.Signers, a.Signer)
+		}
+		if accepted.Desired != nil {
+			for i := range accepted.Desired.Services {
+				services[accepted.Desired.Services[i].Name] = &accepted.Desired.Services[i]
+			}
+		}
+	}
+	state.Services = serviceStatuses(in, name, services, replicas)
+	setSyncAxis(&state, in.View, accepted)
+	return state
+}
+
+// setSyncAxis decides the first axis: what is wrong with the repository's side
+// comes before what is merely not done yet.
+func setSyncAxis(state *DeploymentState, view *View, accepted *Accepted) {
+	if accepted != nil && accepted.Invalid != nil {
+		state.Sync, state.Reason = AxisInvalid, accepted.Invalid.Reason
+		return
+	}
+	if view != nil {
+		for _, p := range view.Pending {
+			if p.Unit == state.Name {
+				state.Sync, state.Reason = AxisAwaitingApproval, p.Reason
+				return
+			}
+		}
+	}
+	if accepted != nil && state.Revision == state.Target {
+		state.Sync = AxisSynced
+	}
+}
+
+func serviceStatuses(in StatusInput, deployment string, specs map[string]*desired.Service, replicas []Replica) []ServiceStatus {
+	byService := map[string][]Replica{}
+	for name := range specs {
+		byService[name] = nil
+	}
+	for _, r := range replicas {
+		byService[r.Service] = append(byService[r.Service], r)
+	}
+	out := make([]ServiceStatus, 0, len(byService))
+	for name, list := range byService {
+		out = append(out, serviceStatus(in, deployment, name, specs[name], list))
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+func serviceStatus(in StatusInput, deployment, name string, spec *desired.Service, replicas []Replica) ServiceStatus {
+	s := ServiceStatus{Name: name, Replicas: []ReplicaStatus{}}
+	if record, found := in.Snapshot.Service(deployment, name); found {
+		s.Reason, s.Rollout = record.Reason, record.Rollout.State
+		if s.Reason == "" {
+			s.Reason = record.Rollout.Reason
+		}
+	}
+	if spec != nil {
+		s.Mode, s.Image, s.Desired = string(spec.Mode), spec.Container.Image, spec.Replicas
+		if spec.Mode == desired.Global {
+			s.Desired = len(replicas)
+		}
+	}
+	sort.Slice(replicas, func(i, j int) bool {
+		if replicas[i].Slot != replicas[j].Slot {
+			return replicas[i].Slot < replicas[j].Slot
+		}
+		return replicas[i].Serial < replicas[j].Serial
+	})
+	for i := range replicas {
+		r := &replicas[i]
+		current := spec != nil && r.SpecHash == spec.SpecHash
+		if r.Phase.Live() && !r.Stop {
+			s.Running++
+			if current {
+				s.Updated++
+			}
+			if r.Serving(spec) {
+				s.Healthy++
+			}
+		}
+		if current && r.ImageDigest != "" {
+			s.Digest = r.ImageDigest
+		}
+		s.Replicas = append(s.Replicas, replicaStatus(r))
+	}
+	return s
+}
+
+func replicaStatus(r *Replica) ReplicaStatus {
+	s := ReplicaStatus{
+		ID: r.ID, Slot: r.Slot, Node: r.Node, Phase: r.Phase, Reason: r.Reason, Revision: hashText(r.Revision),
+		SpecHash: r.SpecHash, ContainerID: r.ContainerID, Address: r.Address,
+	}
+	if !r.StartedAt.IsZero() {
+		at := r.StartedAt
+		s.StartedAt = &at
+	}
+	return s
+}
+
+// Serving reports whether the replica counts as healthy: Healthy, or Running
+// where its spec has no healthcheck that could say so. A replica of another
+// spec than the one given is judged by its phase and by what it once reached.
+func (r *Replica) Serving(spec *desired.Service) bool {
+	if r.Phase == Healthy {
+		return true
+	}
+	if r.Phase != Running {
+		return false
+	}
+	if spec != nil && spec.SpecHash == r.SpecHash {
+		return spec.Container.Healthcheck == nil || spec.Container.Healthcheck.Disable
+	}
+	return !r.HealthyAt.IsZero()
+}
+
+func hashText(h signing.Hash) string {
+	if h.IsZero() {
+		return ""
+	}
+	return h.String()
+}
+
+func emptyNotNil(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}

@@ -1,0 +1,91 @@
+package verifier
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// journalFile is the local memory of what this node refused: a leader that
+// drops the report cannot drop this.
+const (
+	journalFile    = "refused.jsonl"
+	journalOldFile = "refused.old.jsonl"
+	// journalLimit is the size in bytes at which the file becomes the old one.
+	journalLimit = 1 << 20
+)
+
+// JournalEntry is one claim that this node refused.
+type JournalEntry struct {
+	Time   time.Time      `json:"time"`
+	Claim  uint64         `json:"claim"`
+	Commit signing.Hash   `json:"commit"`
+	Reason signing.Reason `json:"reason"`
+	Detail string         `json:"detail"`
+}
+
+// Journal appends to the file in the trust store's directory. It is not safe
+// for concurrent use.
+type Journal struct {
+	directory string
+}
+
+// OpenJournal returns the journal of a directory that exists.
+func OpenJournal(directory string) *Journal { return &Journal{directory} }
+
+// Append writes one entry; it is on disk when Append returns nil.
+func (j *Journal) Append(entry JournalEntry) error {
+	path := filepath.Join(j.directory, journalFile)
+	if info, err := os.Stat(path); err == nil && info.Size() >= journalLimit {
+		if err := os.Rename(path, filepath.Join(j.directory, journalOldFile)); err != nil {
+			return fmt.Errorf("rotate journal: %w", err)
+		}
+	}
+	line, err := json.Marshal(entry)
+	if err != nil {
+		return fmt.Errorf("encode journal entry: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	_, err = file.Write(append(line, '\n'))
+	if err := errors.Join(err, file.Sync(), file.Close(), syncDirectory(j.directory)); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}
+
+// Read returns the entries, oldest first. A last line that a crash cut short
+// is left out.
+func (j *Journal) Read() ([]JournalEntry, error) {
+	var entries []JournalEntry
+	for _, name := range []string{journalOldFile, journalFile} {
+		file, err := os.Open(filepath.Join(j.directory, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read journal: %w", err)
+		}
+		scanner := bufio.NewScanner(file)
+		scanner.Buffer(nil, journalLimit)
+		for scanner.Scan() {
+			var entry JournalEntry
+			if json.Unmarshal(scanner.Bytes(), &entry) == nil {
+				entries = append(entries, entry)
+			}
+		}
+		if err := errors.Join(scanner.Err(), file.Close()); err != nil {
+			return nil, fmt.Errorf("read journal: %w", err)
+		}
+	}
+	return entries, nil
+}

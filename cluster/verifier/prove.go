@@ -1,0 +1,58 @@
+package verifier
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// ErrUnproved is returned when no approved revision leads to the spec that was
+// asked about.
+var ErrUnproved = errors.New("no approved revision leads to it")
+
+// Proof is the signed origin of one spec.
+type Proof struct {
+	Revision     signing.Hash
+	Signers      []signing.Approval
+	TrustVersion int // of the policy that the approval was judged by
+	Claim        cluster.Claim
+}
+
+// Prove re-verifies the whole history from this node's own anchor up to the
+// claim that approved the revision, and compiles its content: it returns a
+// proof only when the service that a signature approved has the given spec.
+// It costs about 0.1 ms a commit, and is asked for by a person.
+func (v *Verifier) Prove(deployment, service string, revision signing.Hash, specHash string) (*Proof, error) {
+	record := v.Record()
+	position, trust, err := signing.Anchor(v.config.Objects, record.Anchor)
+	if err != nil {
+		return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+	}
+	for _, claim := range v.config.State.Read().ClaimsAfter(0) {
+		verdict, err := signing.Verify(v.config.Objects, position, claim.Commit, v.options(claim.Time))
+		if err != nil || verdict.Refusal != nil || verdict.Position.Commit != claim.Commit {
+			continue // this node refused it at the time, for the same reason
+		}
+		position = verdict.Position
+		if trust, err = signing.LoadTrust(v.config.Objects, position.Commit); err != nil {
+			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+		}
+		unit := position.Units[deployment]
+		if unit.Revision != revision || unit.Tree.IsZero() {
+			continue
+		}
+		result, err := compileUnit(v.config.Objects, deployment, unit.Tree)
+		if err != nil {
+			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+		}
+		if result.invalid != nil {
+			continue
+		}
+		if spec := result.deployment.Service(service); spec != nil && spec.SpecHash == specHash {
+			return &Proof{revision, unit.Signers, trust.Version, claim}, nil
+		}
+	}
+	return nil, fmt.Errorf("%s/%s at %s: %w", deployment, service, revision.Short(), ErrUnproved)
+}

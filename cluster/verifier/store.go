@@ -1,0 +1,155 @@
+package verifier
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// Errors of the trust store.
+var (
+	// ErrNoTrust is returned when this node has pinned no trust yet, or lost it.
+	ErrNoTrust = errors.New("this node has no trust store: initialise it with `jaco bootstrap init`, or join again with a new token")
+	// ErrCorrupt is returned when the trust store's bytes do not match their
+	// checksum. It is never replaced by a fresh one.
+	ErrCorrupt = errors.New("the trust store is damaged: restore the file from a backup of this node, " +
+		"or remove the data directory and join again with a new token")
+)
+
+// Record is what a node must not forget: its pin and how far it came.
+type Record struct {
+	ClusterID string       `json:"cluster_id"`
+	Anchor    signing.Hash `json:"anchor"`
+	// Position is the accepted position; Claim the number of the last claim
+	// that was judged, accepted or not.
+	Position signing.Position `json:"position"`
+	Claim    uint64           `json:"claim"`
+	// Signers signed Position.Commit.
+	Signers      []string `json:"signers,omitempty"`
+	TrustVersion int      `json:"trust_version"`
+	// Time is that of the last accepted claim; a later one is never earlier.
+	Time time.Time `json:"time"`
+	// Units holds what runs of each unit.
+	Units map[string]UnitRecord `json:"units,omitempty"`
+	// Pending and Refusal are shown in status.
+	Pending []signing.Pending `json:"pending,omitempty"`
+	Refusal *signing.Refusal  `json:"refusal,omitempty"`
+}
+
+// UnitRecord is what may run of one unit: the newest approved content that
+// compiles, and the one before it.
+type UnitRecord struct {
+	Active   *Pin        `json:"active,omitempty"`
+	Previous *Pin        `json:"previous,omitempty"`
+	Invalid  *InvalidPin `json:"invalid,omitempty"`
+}
+
+// Pin is approved content.
+type Pin struct {
+	Revision     signing.Hash       `json:"revision"`
+	Tree         signing.Hash       `json:"tree"` // of the folder; the blob of cluster.yaml
+	Claim        uint64             `json:"claim"`
+	TrustVersion int                `json:"trust_version"`
+	Signers      []signing.Approval `json:"signers"`
+}
+
+// InvalidPin is approved content that does not compile.
+type InvalidPin struct {
+	Revision signing.Hash `json:"revision"`
+	Tree     signing.Hash `json:"tree"`
+	Reason   string       `json:"reason"`
+}
+
+// Store keeps the record in one file of a directory. It is not safe for
+// concurrent use; the Verifier owns it.
+type Store struct {
+	directory string
+}
+
+// storeFile is the record's file. Its first line is a version and the SHA-256
+// of the rest.
+const (
+	storeFile   = "trust.json"
+	storeHeader = "jaco-trust-1 "
+)
+
+// OpenStore makes the directory (0700) where it is missing.
+func OpenStore(directory string) (*Store, error) {
+	if err := os.MkdirAll(directory, 0o700); err != nil {
+		return nil, fmt.Errorf("open trust store: %w", err)
+	}
+	return &Store{directory}, nil
+}
+
+// Load reads the record. It returns ErrNoTrust when there is none, and an
+// error that wraps ErrCorrupt when its bytes are damaged.
+func (s *Store) Load() (*Record, error) {
+	path := filepath.Join(s.directory, storeFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNoTrust
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read trust store: %w", err)
+	}
+	header, body, _ := bytes.Cut(data, []byte("\n"))
+	sum := sha256.Sum256(body)
+	if string(header) != storeHeader+hex.EncodeToString(sum[:]) {
+		return nil, fmt.Errorf("%s: %w", path, ErrCorrupt)
+	}
+	record := new(Record)
+	if err := json.Unmarshal(body, record); err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", path, ErrCorrupt, err)
+	}
+	return record, nil
+}
+
+// Save replaces the record atomically: when it returns nil the new one is on
+// disk, and otherwise the old one still is.
+func (s *Store) Save(record *Record) error {
+	body, err := json.MarshalIndent(record, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode trust store: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	data := append([]byte(storeHeader+hex.EncodeToString(sum[:])+"\n"), body...)
+	if err := replaceFile(s.directory, storeFile, data); err != nil {
+		return fmt.Errorf("write trust store: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file of mode 0600 by way of a temporary one, and syncs
+// both the file and the directory that names it.
+func replaceFile(directory, name string, data []byte) error {
+	file, err := os.CreateTemp(directory, name+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // gone already when all went well
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), filepath.Join(directory, name)); err != nil {
+		return err
+	}
+	return syncDirectory(directory)
+}
+
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
+}
