@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jaco-sh/jaco/agent"
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/consensus"
+	"github.com/jaco-sh/jaco/cluster/verifier"
+	"github.com/jaco-sh/jaco/gitsync"
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// chunkBytes is how much object data one command carries; an object that is
+// larger goes alone.
+const chunkBytes = 256 << 10
+
+// chunkObjects cuts objects into commands, in their order.
+func chunkObjects(objects []cluster.StoredObject) [][]cluster.StoredObject {
+	var chunks [][]cluster.StoredObject
+	size := chunkBytes
+	for _, o := range objects {
+		if size+len(o.Data) > chunkBytes {
+			chunks = append(chunks, nil)
+			size = 0
+		}
+		size += len(o.Data)
+		last := len(chunks) - 1
+		chunks[last] = append(chunks[last], o)
+	}
+	return chunks
+}
+
+// judge lets the sync ask the node's own verifier.
+type judge struct {
+	verifier *verifier.Verifier
+}
+
+// Evaluate implements gitsync.Judge: what was read on the way to the verdict
+// is the evidence that every other node needs.
+func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash) (*gitsync.Evaluation, error) {
+	recorder := signing.NewRecorder(src)
+	e, err := j.verifier.Evaluate(recorder, tip)
+	if err != nil {
+		return nil, err
+	}
+	return &gitsync.Evaluation{
+		From: e.From.Commit, To: e.Verdict.Position.Commit, Moved: e.Moved(),
+		Refusal: e.Verdict.Refusal, Evidence: recorder.IDs(), Token: e,
+	}, nil
+}
+
+// syncLog writes what the sync found to the log.
+type syncLog struct {
+	member *member
+}
+
+// Have implements gitsync.Log.
+func (l *syncLog) Have(id signing.Hash) (bool, error) { return l.member.objects.Has(id) }
+
+// Advance implements gitsync.Log: objects first, so that they are there when
+// the claim is judged, then the claim, then what it means for people.
+func (l *syncLog) Advance(ctx context.Context, advance gitsync.Advance) error {
+	m := l.member
+	evaluation, ok := advance.Evaluation.Token.(*verifier.Evaluation)
+	if !ok {
+		return errors.New("advance: the evaluation is not of this verifier")
+	}
+	objects := make([]cluster.StoredObject, len(advance.Objects))
+	for i, o := range advance.Objects {
+		objects[i] = cluster.StoredObject{ID: o.ID, Object: o.Object}
+	}
+	for _, chunk := range chunkObjects(objects) {
+		if err := m.propose(ctx, &cluster.PutObjects{Objects: chunk}); err != nil {
+			return fmt.Errorf("store evidence: %w", err)
+		}
+	}
+	before := m.verifier.Record()
+	last, _ := m.state.Read().LastClaim()
+	claim := cluster.Claim{
+		Number: last.Number + 1, From: advance.Evaluation.From, Commit: advance.Evaluation.To, Digest: evaluation.Digest,
+	}
+	if err := m.propose(ctx, &cluster.AdvanceRevision{Claim: claim}); err != nil {
+		return fmt.Errorf("claim %s: %w", claim.Commit.Short(), err)
+	}
+	if err := m.waitJudged(ctx, claim.Number); err != nil {
+		return err
+	}
+	after := m.verifier.Record()
+	if after.Refusal != nil && after.Claim == claim.Number {
+		return fmt.Errorf("claim %s was refused by this node itself: %s", claim.Commit.Short(), after.Refusal.Detail)
+	}
+	return m.recordEvents(ctx, newEvents(&before, &after))
+}
+
+// waitJudged waits until this node has judged the claim.
+func (m *member) waitJudged(ctx context.Context, number uint64) error {
+	for {
+		changed := m.verifier.Changed()
+		if m.verifier.Record().Claim >= number {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// newEvents tells what a claim brought that people should know: deployments
+// that do not compile, and units that wait for a signature.
+func newEvents(before, after *verifier.Record) []cluster.Event {
+	var events []cluster.Event
+	for name, unit := range after.Units {
+		old := before.Units[name].Invalid
+		if unit.Invalid != nil && (old == nil || old.Tree != unit.Invalid.Tree) {
+			events = append(events, cluster.Event{
+				Type: cluster.EventInvalid, Deployment: name, Revision: unit.Invalid.Revision, Message: unit.Invalid.Reason,
+			})
+		}
+	}
+	waiting := map[string]signing.Hash{}
+	for _, p := range before.Pending {
+		waiting[p.Unit] = p.Revision
+	}
+	for _, p := range after.Pending {
+		if waiting[p.Unit] != p.Revision {
+			events = append(events, cluster.Event{
+				Type: cluster.EventAwaitingApproval, Deployment: p.Unit, Revision: p.Revision, Message: p.Reason,
+			})
+		}
+	}
+	return events
+}
+
+func (m *member) recordEvents(ctx context.Context, events []cluster.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	for i := range events {
+		if events[i].Node == "" {
+			events[i].Node = m.info.Node
+		}
+	}
+	return m.propose(ctx, &cluster.RecordEvents{Events: events})
+}
+
+// Refuse implements gitsync.Log.
+func (l *syncLog) Refuse(ctx context.Context, r gitsync.Refusal) error {
+	return l.member.propose(ctx, &cluster.RecordRefusal{Refusal: cluster.Refusal{
+		Head: r.Head, Commit: r.Commit, Reason: r.Reason, Detail: r.Detail, Advice: r.Advice,
+	}})
+}
+
+// Transition implements gitsync.Log. A new leader's sync knows nothing of the
+// state before: what is recorded already is not written again.
+func (l *syncLog) Transition(ctx context.Context, state gitsync.State, reason string, head signing.Hash) error {
+	recorded := l.member.state.Read().Sync()
+	if recorded.State == cluster.SyncState(state) && recorded.Reason == reason && recorded.Head == head {
+		return nil
+	}
+	return l.member.propose(ctx, &cluster.SetSync{State: cluster.SyncState(state), Reason: reason, Head: head})
+}
+
+// proposer carries the scheduler's plans.
+type proposer struct {
+	member *member
+}
+
+// Propose implements scheduler.Proposer.
+func (p proposer) Propose(ctx context.Context, command cluster.Command) error {
+	return p.member.propose(ctx, command)
+}
+
+// agentState shows the agent its own assignments.
+type agentState struct {
+	state *cluster.State
+}
+
+// ReplicasOnNode implements agent.State.
+func (s agentState) ReplicasOnNode(node string) []cluster.Replica {
+	return s.state.Read().ReplicasOnNode(node)
+}
+
+// Changed implements agent.State.
+func (s agentState) Changed() <-chan struct{} { return s.state.Changed() }
+
+// reporter carries what the agent says into the log.
+type reporter struct {
+	member *member
+}
+
+// Report implements agent.Reporter.
+func (r *reporter) Report(ctx context.Context, report *cluster.ReportReplicas) error {
+	return r.member.propose(ctx, report)
+}
+
+// Record implements agent.Reporter.
+func (r *reporter) Record(ctx context.Context, events []cluster.Event) error {
+	return r.member.recordEvents(ctx, events)
+}
+
+// NodeState implements agent.Reporter. What is recorded already is not written
+// again.
+func (r *reporter) NodeState(ctx context.Context, status agent.NodeStatus) error {
+	m := r.member
+	recorded, found := m.state.Read().Node(m.info.Node)
+	if !found {
+		return fmt.Errorf("node %s: %w", m.info.Node, consensus.ErrNotRunning)
+	}
+	node := recorded
+	node.State, node.Reason, node.Version = cluster.NodeReady, status.Reason, version
+	if !status.Ready {
+		node.State = cluster.NodeNotReady
+	}
+	if status.Info.CPU > 0 {
+		node.CPU, node.Memory = status.Info.CPU, status.Info.Memory
+	}
+	if node == recorded {
+		return nil
+	}
+	return m.propose(ctx, &cluster.UpdateNode{Node: node})
+}
+
+// noteMisbehaviour keeps a refused claim for the log. The journal has it
+// already: when the queue is full, the log goes without.
+func (m *member) noteMisbehaviour(event cluster.Event) {
+	event.Node = m.info.Node
+	select {
+	case m.misbehaved <- event:
+	default:
+	}
+}
+
+// reportMisbehaviour brings refused claims into the log, as far as a leader
+// takes them.
+func (m *member) reportMisbehaviour(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case event := <-m.misbehaved:
+			if err := m.recordEvents(ctx, []cluster.Event{event}); err != nil {
+				m.logger.Warn("cannot report a refused claim; it stands in the journal", "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jaco-sh/jaco/agent"
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/rpc"
+)
+
+// logReader is what merging needs of the agent.
+type logReader interface {
+	Logs(ctx context.Context, r cluster.Replica, o agent.LogOptions, line func(agent.LogLine) error) error
+}
+
+// mergeLogs reads the logs of all replicas at once. Without follow, lines come
+// in the order of their times; with follow, as they are written.
+func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica, request rpc.LogsRequest, each func(rpc.LogLine) error) error {
+	options := agent.LogOptions{Follow: request.Follow, Since: request.Since}
+	if request.Tail > 0 {
+		options.Tail = request.Tail
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	streams := make([]chan rpc.LogLine, len(replicas))
+	all := make(chan rpc.LogLine)
+	readers, readContext := errgroup.WithContext(ctx)
+	for i, r := range replicas {
+		out := all
+		if !request.Follow {
+			streams[i] = make(chan rpc.LogLine)
+			out = streams[i]
+		}
+		readers.Go(func() error {
+			if !request.Follow {
+				defer close(out)
+			}
+			err := reader.Logs(readContext, r, options, func(line agent.LogLine) error {
+				merged := rpc.LogLine{Service: r.Service, Slot: r.Slot, Replica: r.ID, Time: line.Time, Stderr: line.Stderr, Text: []byte(line.Text)}
+				select {
+				case <-readContext.Done():
+					return readContext.Err()
+				case out <- merged:
+					return nil
+				}
+			})
+			if errors.Is(err, agent.ErrNotFound) {
+				return nil // removed meanwhile
+			}
+			return err
+		})
+	}
+	group.Go(func() error {
+		defer close(all)
+		return readers.Wait()
+	})
+	group.Go(func() error {
+		if request.Follow {
+			return forward(all, each)
+		}
+		return mergeByTime(streams, each)
+	})
+	return group.Wait()
+}
+
+func forward(lines <-chan rpc.LogLine, each func(rpc.LogLine) error) error {
+	for line := range lines {
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mergeByTime merges streams that are each in order of time, holding one line
+// of each.
+func mergeByTime(streams []chan rpc.LogLine, each func(rpc.LogLine) error) error {
+	heads := make([]*rpc.LogLine, len(streams))
+	next := func(i int) {
+		heads[i] = nil
+		if line, open := <-streams[i]; open {
+			heads[i] = &line
+		}
+	}
+	for i := range streams {
+		next(i)
+	}
+	for {
+		oldest := -1
+		for i, head := range heads {
+			if head != nil && (oldest < 0 || head.Time.Before(heads[oldest].Time)) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			return nil
+		}
+		if err := each(*heads[oldest]); err != nil {
+			return err
+		}
+		next(oldest)
+	}
+}

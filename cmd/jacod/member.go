@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jaco-sh/jaco/agent"
+	"github.com/jaco-sh/jaco/agent/docker"
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/consensus"
+	"github.com/jaco-sh/jaco/cluster/identity"
+	"github.com/jaco-sh/jaco/cluster/rpc"
+	"github.com/jaco-sh/jaco/cluster/verifier"
+	"github.com/jaco-sh/jaco/gitsync"
+	"github.com/jaco-sh/jaco/scheduler"
+)
+
+// member is this node as part of a cluster: its stores, and the loops that
+// work on them.
+type member struct {
+	config Config
+	info   membership
+	logger *slog.Logger
+
+	identity  *identity.Identity
+	objects   *cluster.DiskObjects
+	audit     *cluster.DirAudit
+	state     *cluster.State
+	consensus *consensus.Consensus
+	verifier  *verifier.Verifier
+	agent     *agent.Agent
+	engine    *docker.Engine
+	control   *rpc.Listener
+
+	// syncer is set while this node leads.
+	syncer atomic.Pointer[gitsync.Syncer]
+	// current is closed once the state holds what the cluster had committed
+	// when this node came up: before, nothing is started and nothing is a stray.
+	current    chan struct{}
+	setCurrent sync.Once
+	misbehaved chan cluster.Event
+}
+
+// newIdentityStore opens the node's keys.
+func newIdentityStore(dataDir string) *identity.Store {
+	return identity.NewStore(filepath.Join(dataDir, identityDirectory), time.Now, rand.Reader)
+}
+
+// openMember opens every store of a member and wires its parts; nothing runs
+// before Run.
+func openMember(config Config, logger *slog.Logger, info membership) (*member, error) {
+	m := &member{
+		config: config, info: info, logger: logger, current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64),
+	}
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+func (m *member) open() (err error) {
+	dir := func(name string) string { return filepath.Join(m.config.DataDir, name) }
+	if m.identity, err = newIdentityStore(m.config.DataDir).Load(); err != nil {
+		return err
+	}
+	if m.objects, err = cluster.OpenObjects(dir(objectsFile)); err != nil {
+		return err
+	}
+	if m.audit, err = cluster.OpenAudit(dir(auditDirectory)); err != nil {
+		return err
+	}
+	if m.state, err = cluster.NewState(m.objects, m.audit); err != nil {
+		return err
+	}
+	m.verifier, err = verifier.Open(verifier.Config{
+		Directory: dir(trustDirectory), State: m.state, Objects: m.objects, Branch: m.info.Branch,
+		Now: time.Now, Logger: m.logger.With("component", "verifier"), Misbehaviour: m.noteMisbehaviour,
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.openConsensus(dir(raftDirectory)); err != nil {
+		return err
+	}
+	return m.openAgent()
+}
+
+func (m *member) openConsensus(directory string) error {
+	listener, err := net.Listen("tcp", m.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on the control port: %w", err)
+	}
+	m.control = rpc.NewListener(listener, m.identity.ServerConfig(m.memberName), m.logger.With("component", "control"))
+	settings := consensus.DefaultConfig()
+	settings.Dir, settings.Node, settings.Address = directory, m.info.Node, m.info.Address
+	settings.Logger = m.logger
+	for _, timer := range []struct {
+		to   *time.Duration
+		from time.Duration
+	}{
+		{&settings.Heartbeat, m.config.Raft.Heartbeat}, {&settings.Election, m.config.Raft.Election},
+		{&settings.Lease, m.config.Raft.Lease}, {&settings.CommitTimeout, m.config.Raft.Commit},
+	} {
+		if timer.from != 0 {
+			*timer.to = timer.from
+		}
+	}
+	m.consensus, err = consensus.New(settings, m.state, consensus.Stream{Listener: m.control.Raft(), Dial: m.dialRaft})
+	return err
+}
+
+func (m *member) openAgent() (err error) {
+	if m.engine, err = docker.New(m.config.Engine, m.info.Cluster); err != nil {
+		return err
+	}
+	m.agent, err = agent.New(agent.Deps{
+		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m},
+		Ready: m.current, Log: m.logger.With("component", "agent"),
+	}, agent.DefaultConfig(m.info.Node, m.info.Cluster))
+	return err
+}
+
+// Close closes what open opened. Run does it by itself.
+func (m *member) Close() error {
+	var errs []error
+	if m.control != nil {
+		errs = append(errs, m.control.Close())
+	}
+	if m.engine != nil {
+		errs = append(errs, m.engine.Close())
+	}
+	if m.objects != nil {
+		errs = append(errs, m.objects.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run works until ctx ends, or until a part fails that the member cannot go on
+// without. Containers run on.
+func (m *member) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range []func(context.Context) error{
+		m.control.Run, m.consensus.Run, m.verifier.Run, m.agent.Run, m.serveMembers, m.lead, m.reportMisbehaviour,
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
+	err := group.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, m.Close())
+}
+
+// serveMembers answers other nodes on the control port.
+func (m *member) serveMembers(ctx context.Context) error {
+	return rpc.ServeNetwork(ctx, m.control.GRPC())
+}
+
+// lead does the leader's work in each term of this node.
+func (m *member) lead(ctx context.Context) error {
+	return m.consensus.WhileLeader(ctx, func(ctx context.Context) error {
+		// The state holds everything committed before this term.
+		index := m.state.Read().Index()
+		m.verifier.FollowLive(index)
+		m.setCurrent.Do(func() { close(m.current) })
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return m.schedule(ctx) })
+		group.Go(func() error { return m.sync(ctx) })
+		return group.Wait()
+	})
+}
+
+func (m *member) schedule(ctx context.Context) error {
+	s, err := scheduler.New(m.state, m.verifier, proposer{m}, m.logger.With("component", "scheduler"), scheduler.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// sync follows the repository for one term. The repository is known from the
+// first entry on; its credential is sealed in state to the voters.
+func (m *member) sync(ctx context.Context) error {
+	meta, err := m.waitMeta(ctx)
+	if err != nil {
+		return nil // the term ended first
+	}
+	repository := gitsync.Repository{URL: meta.Repo.URL, Branch: meta.Repo.Branch}
+	repository.Credentials.KnownHosts = meta.Repo.KnownHosts
+	if item, found := m.state.Read().Sealed(sealedCredential); found {
+		plaintext, err := m.identity.Open(item)
+		if err != nil {
+			return fmt.Errorf("open the repository's credential: %w", err)
+		}
+		if err := decodeCredential(plaintext, &repository.Credentials); err != nil {
+			return err
+		}
+	}
+	settings := gitsync.DefaultConfig()
+	settings.Repository = repository
+	settings.Directory = filepath.Join(m.config.DataDir, mirrorDirectory)
+	settings.Logger = m.logger.With("component", "sync")
+	settings.Interval = m.syncInterval
+	syncer, err := gitsync.New(settings, judge{m.verifier}, &syncLog{member: m})
+	if err != nil {
+		return err
+	}
+	m.syncer.Store(syncer)
+	defer m.syncer.Store(nil)
+	return syncer.Run(ctx)
+}
+
+func (m *member) syncInterval() time.Duration {
+	if view := m.verifier.View(); view != nil {
+		return view.Cluster.SyncInterval
+	}
+	return 0
+}
+
+// waitMeta waits for the InitCluster entry, which at genesis comes after the
+// election.
+func (m *member) waitMeta(ctx context.Context) (*cluster.Meta, error) {
+	for {
+		changed := m.state.Changed()
+		if meta := m.state.Read().Meta(); meta != nil {
+			return meta, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// poke wakes the sync, if it is this node's.
+func (m *member) poke() {
+	if syncer := m.syncer.Load(); syncer != nil {
+		syncer.Poke()
+	}
+}
+
+// notReady says why this node cannot run replicas.
+func (m *member) notReady() string {
+	select {
+	case <-m.current:
+	default:
+		return "the cluster's state is not known yet"
+	}
+	if m.verifier.View() == nil {
+		return "the accepted state is not compiled yet"
+	}
+	node, found := m.state.Read().Node(m.info.Node)
+	switch {
+	case !found:
+		return "this node is not a member"
+	case node.State != cluster.NodeReady:
+		return fmt.Sprintf("%s: %s", node.State, node.Reason)
+	}
+	return ""
+}
+
+// propose puts a command into the log in this node's name.
+func (m *member) propose(ctx context.Context, command cluster.Command) error {
+	_, err := m.consensus.Propose(ctx, cluster.Actor{Kind: cluster.ActorNode, Name: m.info.Node}, command)
+	return err
+}
+
+// memberName implements identity.MemberCheck over the member table; the node
+// knows itself before the table does.
+func (m *member) memberName(keyHash [32]byte) (string, bool) {
+	if keyHash == m.identity.KeyHash() {
+		return m.info.Node, true
+	}
+	for _, node := range m.state.Read().Nodes() {
+		if node.CertificateKey == keyHash {
+			return node.Name, true
+		}
+	}
+	return "", false
+}
+
+// dialRaft connects to the node with the given address.
+func (m *member) dialRaft(ctx context.Context, address string) (net.Conn, error) {
+	for _, node := range m.state.Read().Nodes() {
+		if node.Address == address {
+			return rpc.Dial(ctx, address, m.identity.ClientConfig(node.Name, identity.ProtocolRaft, m.memberName))
+		}
+	}
+	return nil, fmt.Errorf("dial %s: no member has this address", address)
+}
