@@ -1,0 +1,17 @@
+// Package consensus runs hashicorp/raft around the cluster's state: it puts
+// commands in one order, keeps the log on disk, and says who leads.
+//
+// Rules of the package:
+//   - New does no work. Bootstrap writes the first entry of a new log. Run opens
+//     the log, takes part in the cluster, and owns every goroutine until it
+//     returns; a Consensus runs once.
+//   - A node whose log is gone never takes part as if it were new: it might vote
+//     a second time in the same term. Run refuses an empty directory.
+//   - A full disk stops proposals and votes, not the daemon: what must be
+//     written is tried again until there is room, and Stats says so. An entry
+//     that this build does not know ends Run with an error: going on would make
+//     this node's state differ from everybody else's.
+//   - Leader work runs in WhileLeader and nowhere else. Its context ends with
+//     the leadership.
+//   - The FSM is thin: bytes go to State.Apply, snapshots to Save and Load.
+package consensus

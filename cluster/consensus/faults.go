@@ -1,0 +1,132 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// retryEvery is how often a write that the disk refused is tried again.
+const retryEvery = 500 * time.Millisecond
+
+// faultKind is what does not work at the moment.
+type faultKind string
+
+const (
+	faultLog   faultKind = "log"   // raft.db does not take what is written to it
+	faultState faultKind = "state" // the state's own stores do not
+)
+
+// faults collects what goes wrong on raft's goroutines, to which no error can
+// be returned: what will pass is noted for Stats, what will not ends Run.
+type faults struct {
+	dir     string
+	logger  *slog.Logger
+	ended   chan error    // takes the first fatal fault
+	closing chan struct{} // closed when Run begins to shut raft down
+	// live is set while raft's goroutines run. Before, errors go to Run itself,
+	// which also recovers from raft's panics.
+	live atomic.Bool
+
+	mu      sync.Mutex // guards the fields below
+	present map[faultKind]error
+}
+
+func newFaults(dir string, logger *slog.Logger) *faults {
+	return &faults{
+		dir: dir, logger: logger,
+		ended: make(chan error, 1), closing: make(chan struct{}),
+		present: map[faultKind]error{},
+	}
+}
+
+// fatal ends Run with err.
+func (f *faults) fatal(err error) {
+	select {
+	case f.ended <- err:
+	default: // only the first one counts
+	}
+}
+
+// note records a fault that may pass, and logs it once.
+func (f *faults) note(kind faultKind, err error) {
+	f.mu.Lock()
+	_, known := f.present[kind]
+	f.present[kind] = err
+	f.mu.Unlock()
+	if !known {
+		f.logger.Error("disk refuses a write, trying again until it takes it", "what", string(kind), "error", explain(f.dir, err))
+	}
+}
+
+// clear forgets a fault that has passed.
+func (f *faults) clear(kind faultKind) {
+	f.mu.Lock()
+	_, known := f.present[kind]
+	delete(f.present, kind)
+	f.mu.Unlock()
+	if known {
+		f.logger.Info("disk takes writes again", "what", string(kind))
+	}
+}
+
+// current returns the present fault, nil when all is well.
+func (f *faults) current() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, kind := range []faultKind{faultLog, faultState} {
+		if err := f.present[kind]; err != nil {
+			return explain(f.dir, err)
+		}
+	}
+	return nil
+}
+
+// wait returns true when it is time to try again, false when raft shuts down.
+func (f *faults) wait() bool {
+	timer := time.NewTimer(retryEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-f.closing:
+		return false
+	}
+}
+
+// shuttingDown reports whether Run has begun to shut raft down.
+func (f *faults) shuttingDown() bool {
+	select {
+	case <-f.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// explain adds to an error of the store what can be done about it.
+func explain(dir string, err error) error {
+	advice := ""
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		advice = "free space on the file system of " + dir
+	case errors.Is(err, syscall.EROFS):
+		advice = "mount the file system of " + dir + " writable"
+	case errors.Is(err, fs.ErrPermission):
+		advice = "jacod must own " + dir + ": run it as root, or chown -R the directory to its user"
+	case errors.Is(err, berrors.ErrTimeout):
+		advice = "another process has " + dir + " open: is a second jacod running?"
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, ErrDamaged):
+		advice = "restore " + dir + " from a backup, or empty the data directory and join the node again"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, advice)
+}
