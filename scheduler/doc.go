@@ -1,0 +1,22 @@
+// Package scheduler decides where replicas run and when they are replaced: from
+// the desired state that this node accepted and the state that every node
+// shares, it computes a plan that the log applies.
+//
+// Rules of the package:
+//   - Compute is pure. Time is an argument, the order of its input lists does not
+//     matter, and equal inputs give equal plans. It decides where and how many,
+//     never what: a spec is named by its hash, and only hashes that the view
+//     holds are started.
+//   - Level-triggered: every decision follows from the state as it is. Nothing is
+//     remembered between two calls, so a new leader goes on where the last one
+//     stopped, and a lost event costs nothing.
+//   - Sticky: a replica is replaced when its spec changed, when its node no longer
+//     qualifies, or when it ended. Nothing is moved to make the cluster prettier,
+//     and nothing at all is moved off a node that is NotReady.
+//   - Each pass is a file: place, rollout, restart, remove, converge. They share
+//     the pass in world.go and write to the plan in plan.go, and each decision
+//     carries its reason.
+//
+// A replica is current when it runs the service's spec hash on a node that
+// qualifies. The revision does not matter, so an unchanged service never rolls.
+package scheduler

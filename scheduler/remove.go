@@ -1,0 +1,55 @@
+package scheduler
+
+import "github.com/jaco-sh/jaco/cluster"
+
+// retire stops a service that is no longer wanted and forgets it once nothing
+// of it is left.
+func (p *pass) retire(s *service) {
+	if p.end(s, s.replicas, "the service is retired") > 0 || s.old == nil {
+		return
+	}
+	p.out.plan.DropService = append(p.out.plan.DropService, s.key)
+	p.out.dependOnService(s)
+	p.out.note(Decision{Action: ActionDrop, Deployment: s.key.Deployment, Service: s.key.Service, Why: "nothing is left of it"})
+}
+
+// removeSurplus ends the slots that scaling down, or a global service's node
+// that no longer qualifies, left over.
+func (p *pass) removeSurplus(s *service) {
+	for i := range s.surplus {
+		p.end(s, s.surplus[i].replicas, "the slot is no longer wanted")
+	}
+}
+
+// end stops and forgets replicas and returns how many are not final yet.
+func (p *pass) end(s *service, replicas []*cluster.Replica, why string) int {
+	left := 0
+	for _, r := range replicas {
+		switch {
+		case r.Phase.Final():
+			p.out.remove(s, r, why)
+		case !r.Stop:
+			p.out.stop(s, r, why)
+			left++
+		default:
+			left++
+		}
+	}
+	return left
+}
+
+// forget drops final records that say nothing any more. The newest one of a
+// slot stays while nothing replaced it: it holds the back-off, the node and
+// the reason of a failure.
+func (p *pass) forget(s *service) {
+	for i := range s.slots {
+		sl := &s.slots[i]
+		created := sl.touched && sl.stopping == 0
+		replaced := created || sl.current != nil || sl.last != nil && sl.last.Stop && sl.old != nil
+		for _, r := range sl.replicas {
+			if r.Phase.Final() && (replaced || r != sl.last) {
+				p.out.remove(s, r, "replaced")
+			}
+		}
+	}
+}

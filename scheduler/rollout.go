@@ -1,0 +1,387 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
+
+// maxStarts is how often a replica may be started in one slot during a rollout
+// without becoming healthy, before the slot counts as failed.
+const maxStarts = 3
+
+// rollOut replaces old replicas by current ones, as many at a time and as fast
+// as the service's update rules allow, and stops doing so when they fail.
+func (p *pass) rollOut(s *service) {
+	p.begin(s)
+	p.swap(s)
+	ro := &s.rec.Rollout
+	if ro.State == cluster.RolloutProgressing {
+		p.judge(s)
+	}
+	if ro.State == cluster.RolloutPaused {
+		p.freeze(s)
+	}
+	if ro.State != cluster.RolloutProgressing {
+		return
+	}
+	if why := p.gate(s); why != "" {
+		s.say(reasonGate, why)
+		return
+	}
+	p.retry(s)
+	p.step(s)
+}
+
+// begin notices a new spec, a replica that must move, and the commit that asks
+// for another try of a paused rollout.
+func (p *pass) begin(s *service) {
+	ro := &s.rec.Rollout
+	hash := s.spec.SpecHash
+	moves := slices.ContainsFunc(s.slots, func(sl slot) bool { return sl.old != nil })
+	ran := slices.ContainsFunc(s.slots, func(sl slot) bool { return sl.last != nil && sl.last.SpecHash != hash })
+	state := cluster.RolloutNone
+	switch {
+	case ro.SpecHash != hash:
+		if moves || ran {
+			state = cluster.RolloutProgressing
+		}
+	case ro.State == cluster.RolloutPaused && ro.Revision != s.accepted.Revision,
+		ro.State != cluster.RolloutPaused && ro.State != cluster.RolloutProgressing && moves:
+		state = cluster.RolloutProgressing
+	default:
+		return
+	}
+	*ro = cluster.Rollout{State: state, Revision: s.accepted.Revision, SpecHash: hash, StartedAt: p.now}
+}
+
+// swap stops what is one too many in its slot: the old replica whose
+// replacement passed the gate, and any that no rule explains.
+func (p *pass) swap(s *service) {
+	for i := range s.slots {
+		sl := &s.slots[i]
+		for _, r := range sl.extra {
+			p.halt(s, sl, r, "one too many in its slot")
+		}
+		if sl.old == nil {
+			continue
+		}
+		if sl.current == nil {
+			if s.completed(sl) {
+				p.halt(s, sl, sl.old, fmt.Sprintf("#%d did its work", sl.last.Serial))
+			}
+			continue
+		}
+		ok, at := p.settled(sl.current, s.spec)
+		switch {
+		case ok:
+			p.out.dependOn(sl.current)
+			p.halt(s, sl, sl.old, fmt.Sprintf("replaced by #%d", sl.current.Serial))
+		case !at.IsZero():
+			p.out.wakeAt(at)
+		}
+	}
+}
+
+// halt tells a replica of sl to stop.
+func (p *pass) halt(s *service, sl *slot, r *cluster.Replica, why string) {
+	p.out.stop(s, r, why)
+	sl.stopping++
+	sl.touched = true
+	switch r {
+	case sl.old:
+		sl.old = nil
+	case sl.current:
+		sl.current = nil
+	}
+}
+
+// judge pauses the rollout when more of its slots failed than it may lose.
+func (p *pass) judge(s *service) {
+	if s.spec.Update.FailureAction == desired.Continue {
+		return
+	}
+	failed, first := 0, ""
+	for i := range s.slots {
+		if why := p.failure(s, &s.slots[i]); why != "" {
+			failed++
+			if first == "" {
+				first = why
+			}
+		}
+	}
+	if failed == 0 || float64(failed) <= s.spec.Update.MaxFailureRatio*float64(len(s.slots)) {
+		return
+	}
+	ro := &s.rec.Rollout
+	ro.State = cluster.RolloutPaused
+	ro.Failures += failed
+	ro.Reason = first
+	if s.spec.Update.FailureAction == desired.Rollback {
+		ro.Reason = "rollback arrives with a later version; paused: " + first
+	}
+}
+
+// failure tells why the slot counts as failed in this rollout, or "". A health
+// verdict decides at once, as the engine retried before it gave one; a replica
+// that ended gets maxStarts chances.
+func (p *pass) failure(s *service, sl *slot) string {
+	if r := sl.current; r != nil {
+		if r.Phase == cluster.Unhealthy {
+			return fmt.Sprintf("slot %d on %s is unhealthy%s", sl.number, r.Node, because(r))
+		}
+		return ""
+	}
+	r := sl.last
+	if !p.triedInRollout(s, r) || s.completed(sl) {
+		return ""
+	}
+	if !p.restart(s, s.spec, r).never && (p.lasted(r, s.spec) || r.Attempt+1 < maxStarts) {
+		return ""
+	}
+	starts := "1 start"
+	if r.Attempt > 0 {
+		starts = fmt.Sprintf("%d starts", r.Attempt+1)
+	}
+	return fmt.Sprintf("slot %d on %s: %s, never healthy%s", sl.number, r.Node, starts, because(r))
+}
+
+// because returns what the node said of the replica, to be appended.
+func because(r *cluster.Replica) string {
+	switch {
+	case r.Reason != "":
+		return ": " + r.Reason
+	case r.Phase == cluster.Failed && !r.StartedAt.IsZero():
+		return fmt.Sprintf(": exit status %d", r.ExitCode)
+	case r.Phase.Final():
+		return ": " + string(r.Phase)
+	}
+	return ""
+}
+
+// triedInRollout reports whether r is a start of the current spec in the
+// present rollout that ended by itself.
+func (p *pass) triedInRollout(s *service, r *cluster.Replica) bool {
+	return r != nil && !r.Stop && r.Phase.Final() && r.SpecHash == s.spec.SpecHash &&
+		!r.CreatedAt.Before(s.rec.Rollout.StartedAt)
+}
+
+// freeze leaves a paused rollout with what serves: replacements that did not
+// pass are stopped where the old replica still runs or can come back.
+func (p *pass) freeze(s *service) {
+	for i := range s.slots {
+		sl := &s.slots[i]
+		if sl.current == nil {
+			continue
+		}
+		if ok, _ := p.settled(sl.current, s.spec); ok {
+			continue
+		}
+		if sl.old != nil || sl.current.Phase == cluster.Unhealthy && s.previous != nil {
+			p.halt(s, sl, sl.current, "its rollout is paused")
+		}
+	}
+}
+
+// retry starts a replacement that ended once more, beside the old replica.
+func (p *pass) retry(s *service) {
+	for i := range s.slots {
+		sl := &s.slots[i]
+		if sl.old == nil || sl.current != nil || sl.stopping > 0 || !p.triedInRollout(s, sl.last) {
+			continue
+		}
+		v := p.restart(s, s.spec, sl.last)
+		switch {
+		case v.never:
+		case p.now.Before(v.at):
+			p.out.wakeAt(v.at)
+		default:
+			p.create(s, sl, s.spec, v)
+		}
+	}
+}
+
+// step starts replacing further slots while the parallelism allows, those
+// whose old replica does not serve first.
+func (p *pass) step(s *service) {
+	parallel := s.spec.Update.Parallelism
+	if parallel <= 0 {
+		parallel = len(s.slots)
+	}
+	inFlight, serving := p.progress(s)
+	queue := p.waiting(s)
+	if len(queue) == 0 || !p.delayOver(s) {
+		return
+	}
+	for _, sl := range queue {
+		if inFlight >= parallel {
+			return
+		}
+		if s.order() == desired.StartFirst {
+			if p.create(s, sl, s.spec, verdict{why: "rollout"}) {
+				inFlight++
+			}
+			continue
+		}
+		serves := s.healthy(sl.old)
+		if serves && serving-1 < len(s.slots)-parallel || !p.wouldFit(s, sl) {
+			continue
+		}
+		p.dependOnServing(s)
+		p.halt(s, sl, sl.old, "makes room for the new spec")
+		inFlight++
+		if serves {
+			serving--
+		}
+	}
+}
+
+// progress counts the slots that are being replaced and those that serve.
+// Failed slots, which the rollout may lose if it came here, hold nothing up.
+func (p *pass) progress(s *service) (inFlight, serving int) {
+	for i := range s.slots {
+		sl := &s.slots[i]
+		settled := false
+		if sl.current != nil {
+			var at time.Time
+			if settled, at = p.settled(sl.current, s.spec); !settled && !at.IsZero() {
+				p.out.wakeAt(at)
+			}
+		}
+		if settled || sl.old != nil && s.healthy(sl.old) {
+			serving++
+		}
+		waits := sl.old != nil && sl.current == nil && !p.triedInRollout(s, sl.last)
+		if !settled && !waits && !s.completed(sl) && p.failure(s, sl) == "" {
+			inFlight++
+		}
+	}
+	return inFlight, serving
+}
+
+// waiting lists the slots whose turn has not come.
+func (p *pass) waiting(s *service) []*slot {
+	var queue []*slot
+	for i := range s.slots {
+		sl := &s.slots[i]
+		switch {
+		case sl.old == nil || sl.current != nil || sl.stopping > 0 || p.triedInRollout(s, sl.last):
+		case !p.ready(sl.old.Node):
+			s.say(reasonNotReady, fmt.Sprintf("slot %d waits for %s, which is NotReady", sl.number, sl.old.Node))
+		default:
+			queue = append(queue, sl)
+		}
+	}
+	slices.SortStableFunc(queue, func(a, b *slot) int {
+		switch x, y := s.healthy(a.old), s.healthy(b.old); {
+		case !x && y:
+			return -1
+		case x && !y:
+			return 1
+		}
+		return 0
+	})
+	return queue
+}
+
+// delayOver reports whether update_config.delay has passed since the last batch
+// became healthy.
+func (p *pass) delayOver(s *service) bool {
+	if s.spec.Update.Delay <= 0 {
+		return true
+	}
+	last := p.lastStep(s)
+	at := last.Add(s.spec.Update.Delay)
+	if last.IsZero() || !p.now.Before(at) {
+		return true
+	}
+	p.out.wakeAt(at)
+	return false
+}
+
+// lastStep is when the newest replica of this rollout passed the gate; zero
+// when none did.
+func (p *pass) lastStep(s *service) time.Time {
+	var last time.Time
+	for i := range s.slots {
+		r := s.slots[i].current
+		if r == nil || r.CreatedAt.Before(s.rec.Rollout.StartedAt) {
+			continue
+		}
+		if ok, _ := p.settled(r, s.spec); !ok {
+			continue
+		}
+		if at := settledAt(r, s.spec); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// order is start-first unless the spec says otherwise or two replicas of it
+// cannot share a node: a fixed host port and a volume belong to one at a time.
+func (s *service) order() desired.Order {
+	fixed := slices.ContainsFunc(s.spec.Container.Ports, func(p desired.Port) bool { return p.Host != 0 })
+	if s.spec.Update.Order == desired.StopFirst || fixed || hasVolume(s.spec) {
+		return desired.StopFirst
+	}
+	return desired.StartFirst
+}
+
+// wouldFit reports whether the new replica finds a place once the old one is
+// gone. Without one the old one stays.
+func (p *pass) wouldFit(s *service, sl *slot) bool {
+	q := p.request(s, s.spec)
+	q.pin, q.leaving, q.frees = sl.pin, sl.old, true
+	if p.pick(q, sl.old.Node) >= 0 {
+		return true
+	}
+	p.unplaced(s, sl, q)
+	return false
+}
+
+// dependOnServing makes the plan void when a replica that serves changes: the
+// count of those that may stop rests on them.
+func (p *pass) dependOnServing(s *service) {
+	for i := range s.slots {
+		for _, r := range []*cluster.Replica{s.slots[i].current, s.slots[i].old} {
+			if r != nil && s.healthy(r) {
+				p.out.dependOn(r)
+			}
+		}
+	}
+}
+
+// finishRollout closes a rollout in which every slot has passed the gate and
+// no old replica is left.
+func (p *pass) finishRollout(s *service) {
+	ro := &s.rec.Rollout
+	if ro.State != cluster.RolloutProgressing && ro.State != cluster.RolloutPaused {
+		return
+	}
+	if last := p.lastStep(s); !last.IsZero() {
+		ro.StepAt = last
+	}
+	for i := range s.slots {
+		sl := &s.slots[i]
+		if sl.old != nil || sl.touched && sl.current == nil {
+			return
+		}
+		if s.completed(sl) {
+			continue
+		}
+		if sl.current == nil {
+			return
+		}
+		if ok, at := p.settled(sl.current, s.spec); !ok {
+			if !at.IsZero() {
+				p.out.wakeAt(at)
+			}
+			return
+		}
+	}
+	ro.State, ro.Reason = cluster.RolloutDone, ""
+}

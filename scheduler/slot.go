@@ -1,0 +1,274 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
+
+// slot is one place of a service: what runs in it and what last ended in it.
+// Besides a replica that is stopping it holds at most an old and a current one,
+// and both only while a start-first rollout replaces one by the other.
+type slot struct {
+	number int
+	// pin is the only node that the slot may be on: that of a global service's
+	// slot, or the one that holds its volume. "" is any.
+	pin      string
+	replicas []*cluster.Replica // by age
+
+	current  *cluster.Replica   // runs the spec, on a node that qualifies
+	old      *cluster.Replica   // to be replaced
+	extra    []*cluster.Replica // more of either than there may be
+	stopping int                // told to stop and not final yet
+	last     *cluster.Replica   // the newest that is final
+	touched  bool               // this pass created or stopped something here
+}
+
+// classify sorts the slot's replicas into the fields above.
+func (p *pass) classify(s *service, sl *slot) {
+	for _, r := range sl.replicas {
+		switch {
+		case r.Phase.Final():
+			sl.last = r
+		case r.Stop:
+			sl.stopping++
+		case r.SpecHash == s.spec.SpecHash && !p.misplaced(s, sl, r):
+			sl.current = s.keepBetter(sl, sl.current, r)
+		default:
+			sl.old = s.keepBetter(sl, sl.old, r)
+		}
+	}
+}
+
+// keepBetter returns the one of two replicas that serves better, the older one
+// of equals, and puts the other among the slot's extra ones.
+func (s *service) keepBetter(sl *slot, a, b *cluster.Replica) *cluster.Replica {
+	if a == nil {
+		return b
+	}
+	if !s.healthy(a) && s.healthy(b) {
+		a, b = b, a
+	}
+	sl.extra = append(sl.extra, b)
+	return a
+}
+
+// misplaced reports whether r must move because its node does not qualify any
+// more. A volume stays where it is, and nothing moves off a node that is down.
+func (p *pass) misplaced(s *service, sl *slot, r *cluster.Replica) bool {
+	i, known := p.nodeAt[r.Node]
+	if !known || !p.nodes[i].ready || hasVolume(s.spec) {
+		return false
+	}
+	return sl.pin != "" && sl.pin != r.Node || !p.qualifies(s, i)
+}
+
+// hasVolume reports whether the service keeps data on its node.
+func hasVolume(spec *desired.Service) bool {
+	return slices.ContainsFunc(spec.Container.Mounts, func(m desired.Mount) bool {
+		return m.Kind == desired.VolumeMount && m.Volume != ""
+	})
+}
+
+// chooseSlots splits the slots that exist into wanted and surplus ones and adds
+// those that are missing.
+func (p *pass) chooseSlots(s *service) {
+	groups := groupSlots(s.replicas)
+	if s.spec.Mode == desired.Global {
+		p.chooseGlobal(s, groups)
+	} else {
+		chooseReplicated(s, groups)
+	}
+	for i := range s.slots {
+		sl := &s.slots[i]
+		if n := len(sl.replicas); n > 0 && sl.pin == "" && hasVolume(s.spec) {
+			sl.pin = sl.replicas[n-1].Node
+		}
+		p.classify(s, sl)
+	}
+}
+
+// groupSlots cuts sorted replicas into slots.
+func groupSlots(replicas []*cluster.Replica) []slot {
+	var groups []slot
+	for start := 0; start < len(replicas); {
+		end := start + 1
+		for end < len(replicas) && replicas[end].Slot == replicas[start].Slot {
+			end++
+		}
+		groups = append(groups, slot{number: replicas[start].Slot, replicas: replicas[start:end]})
+		start = end
+	}
+	return groups
+}
+
+// chooseReplicated keeps the slots that serve best, the lowest of equals, and
+// fills up with the lowest free numbers. Slots keep their numbers.
+func chooseReplicated(s *service, groups []slot) {
+	want := max(s.spec.Replicas, 0)
+	if len(groups) > want {
+		order := make([]int, len(groups))
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return s.worth(&groups[a]) - s.worth(&groups[b]) })
+		keep := make([]bool, len(groups))
+		for _, i := range order[:want] {
+			keep[i] = true
+		}
+		for i := range groups {
+			if keep[i] {
+				s.slots = append(s.slots, groups[i])
+			} else {
+				s.surplus = append(s.surplus, groups[i])
+			}
+		}
+		return
+	}
+	s.slots = slices.Grow(groups, want-len(groups))
+	numbers := freeNumbers(groups)
+	for len(s.slots) < want {
+		s.slots = append(s.slots, slot{number: numbers()})
+	}
+	slices.SortFunc(s.slots, func(a, b slot) int { return a.number - b.number })
+}
+
+// worth ranks a slot for scaling down; the highest goes first.
+func (s *service) worth(sl *slot) int {
+	worth := 3 // stopping, stopped or never filled
+	for _, r := range sl.replicas {
+		switch {
+		case r.Phase.Final() && !r.Stop:
+			worth = min(worth, 2)
+		case r.Phase.Final() || r.Stop:
+		case s.healthy(r):
+			return 0
+		default:
+			worth = min(worth, 1)
+		}
+	}
+	return worth
+}
+
+// freeNumbers returns a function that counts through the slot numbers, from 1,
+// that no group has. The groups are sorted by number.
+func freeNumbers(groups []slot) func() int {
+	next, i := 0, 0
+	return func() int {
+		next++
+		for i < len(groups) && groups[i].number <= next {
+			if groups[i].number == next {
+				next++
+			}
+			i++
+		}
+		return next
+	}
+}
+
+// chooseGlobal gives each node that qualifies one slot. A node that is not
+// ready keeps the one it has and gets none.
+func (p *pass) chooseGlobal(s *service, groups []slot) {
+	taken := make(map[string]bool, len(p.nodes))
+	for _, g := range groups {
+		g.pin = home(g.replicas)
+		i, known := p.nodeAt[g.pin]
+		if !known || taken[g.pin] || p.nodes[i].ready && !p.qualifies(s, i) {
+			g.pin = ""
+			s.surplus = append(s.surplus, g)
+			continue
+		}
+		taken[g.pin] = true
+		s.slots = append(s.slots, g)
+	}
+	numbers := freeNumbers(groups)
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		if n.ready && !taken[n.name] && p.qualifies(s, i) {
+			s.slots = append(s.slots, slot{number: numbers(), pin: n.name})
+		}
+	}
+	slices.SortFunc(s.slots, func(a, b slot) int { return a.number - b.number })
+}
+
+// home is the node that a slot's replicas are on: that of the oldest one which
+// is meant to run, else that of the newest.
+func home(replicas []*cluster.Replica) string {
+	for _, r := range replicas {
+		if !r.Stop && !r.Phase.Final() {
+			return r.Node
+		}
+	}
+	return replicas[len(replicas)-1].Node
+}
+
+// healthy reports whether r serves as its spec asks. A replica without a
+// healthcheck is healthy when it runs; so is one of a spec that is no longer
+// known, as nothing better can be said of it.
+func (s *service) healthy(r *cluster.Replica) bool {
+	switch r.Phase {
+	case cluster.Healthy:
+		return true
+	case cluster.Running:
+		spec := s.specOf(r)
+		return spec == nil || !hasHealthcheck(spec)
+	}
+	return false
+}
+
+// hasHealthcheck reports whether the spec names a healthcheck. One that only
+// the image brings is not known here; such a replica counts as healthy until
+// its first answer is a bad one.
+func hasHealthcheck(spec *desired.Service) bool {
+	h := spec.Container.Healthcheck
+	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
+}
+
+// settled reports whether r, of spec, passed the gate of a rollout: it is
+// healthy, or ran for the monitor period when nothing checks its health. When
+// only time is missing, at is the moment that it will have passed.
+func (p *pass) settled(r *cluster.Replica, spec *desired.Service) (ok bool, at time.Time) {
+	switch {
+	case r.Phase == cluster.Healthy:
+		return true, time.Time{}
+	case r.Phase != cluster.Running || hasHealthcheck(spec):
+		return false, time.Time{}
+	}
+	at = runningSince(r).Add(spec.Update.Monitor)
+	return !p.now.Before(at), at
+}
+
+// settledAt is when a settled replica became so.
+func settledAt(r *cluster.Replica, spec *desired.Service) time.Time {
+	if hasHealthcheck(spec) {
+		return runningSince(r)
+	}
+	return runningSince(r).Add(spec.Update.Monitor)
+}
+
+// runningSince is when r became healthy or, failing that, started. State's own
+// clock comes before the node's.
+func runningSince(r *cluster.Replica) time.Time {
+	switch {
+	case !r.HealthyAt.IsZero():
+		return r.HealthyAt
+	case !r.StartedAt.IsZero():
+		return r.StartedAt
+	}
+	return r.CreatedAt
+}
+
+// completed reports whether the slot's last replica of the spec ended well and
+// is, by the restart policy, not to be started again: it did what it was for.
+func (s *service) completed(sl *slot) bool {
+	r := sl.last
+	return r != nil && sl.current == nil && !r.Stop && r.SpecHash == s.spec.SpecHash &&
+		succeeded(r) && s.spec.Restart.Condition != desired.RestartAny && s.spec.Restart.Condition != ""
+}
+
+// succeeded reports whether r ran and ended by itself with status 0.
+func succeeded(r *cluster.Replica) bool {
+	return r.Phase == cluster.Failed && r.ExitCode == 0 && !r.StartedAt.IsZero()
+}

@@ -1,0 +1,230 @@
+package scheduler
+
+import (
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
+
+// pass is the memory of one Compute: the input, indexed, and the plan so far.
+type pass struct {
+	in       *Input
+	now      time.Time
+	nodes    []node // sorted by name
+	nodeAt   map[string]int
+	services []*service // sorted by key
+	byKey    map[cluster.ServiceKey]*service
+	// eligible caches which nodes a placement's fixed rules admit.
+	eligible map[string][]bool
+	inHand   []int // nodes whose here is not 0
+	out      builder
+}
+
+// node is a member and what is left of it. Reservations of every replica that
+// is not final count, those that are stopping included.
+type node struct {
+	name        string
+	ready       bool
+	labels      map[string]string
+	modifyIndex uint64
+	cpu, memory int64 // what is free; billionths of a core, bytes
+	// usedCPU and usedMemory are what is reserved.
+	usedCPU, usedMemory int64
+	replicas            int // of all services, not final
+	ports               []portUse
+	here                int // of the service in hand, not final
+}
+
+// portUse is a host port that a replica holds.
+type portUse struct {
+	port  desired.Port
+	owner string // replica id
+}
+
+// service is one service: what is wanted of it, what is recorded, what runs.
+type service struct {
+	key      cluster.ServiceKey
+	accepted *cluster.Accepted // nil when the deployment is retired
+	spec     *desired.Service  // nil when the service is retired
+	previous *desired.Service  // of the accepted revision before, when it differs from spec
+	// untouchable services belong to a deployment that is accepted but never
+	// compiled: what is wanted of them is not known.
+	untouchable bool
+
+	old      *cluster.Service   // nil when nothing is recorded
+	rec      cluster.Service    // what will be recorded
+	replicas []*cluster.Replica // sorted by slot, then serial
+	slots    []slot             // wanted, sorted by number
+	surplus  []slot             // no longer wanted
+
+	requests []*request // at most one for each of spec and previous
+	reasons  [reasonKinds]string
+}
+
+func newPass(in Input) *pass {
+	p := &pass{
+		in:       &in,
+		now:      in.Now,
+		nodeAt:   make(map[string]int, len(in.Nodes)),
+		byKey:    make(map[cluster.ServiceKey]*service, len(in.Services)),
+		eligible: map[string][]bool{},
+		out:      newBuilder(in.Limit),
+	}
+	p.indexNodes()
+	p.indexServices()
+	p.indexReplicas()
+	for _, s := range p.services {
+		if s.spec != nil {
+			p.chooseSlots(s)
+		}
+	}
+	return p
+}
+
+func (p *pass) indexNodes() {
+	p.nodes = make([]node, 0, len(p.in.Nodes))
+	for i := range p.in.Nodes {
+		n := &p.in.Nodes[i]
+		p.nodes = append(p.nodes, node{
+			name:        n.Name,
+			ready:       n.State == cluster.NodeReady,
+			labels:      p.in.View.Cluster.Nodes[n.Name].Labels,
+			modifyIndex: n.ModifyIndex,
+			cpu:         n.CPU,
+			memory:      n.Memory,
+		})
+	}
+	slices.SortFunc(p.nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
+	for i := range p.nodes {
+		p.nodeAt[p.nodes[i].name] = i
+	}
+}
+
+// indexServices gathers services from the view, the records and the replicas,
+// so that none of the three can be forgotten when the others have moved on.
+func (p *pass) indexServices() {
+	for name, a := range p.in.View.Deployments {
+		if a.Desired == nil {
+			continue
+		}
+		for i := range a.Desired.Services {
+			spec := &a.Desired.Services[i]
+			s := p.service(cluster.ServiceKey{Deployment: name, Service: spec.Name})
+			s.spec = spec
+			s.previous = previousSpec(a, spec)
+		}
+	}
+	for i := range p.in.Services {
+		rec := &p.in.Services[i]
+		s := p.service(cluster.ServiceKey{Deployment: rec.Deployment, Service: rec.Name})
+		s.old, s.rec = rec, *rec
+	}
+	for i := range p.in.Replicas {
+		r := &p.in.Replicas[i]
+		s := p.service(cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service})
+		s.replicas = append(s.replicas, r)
+	}
+	slices.SortFunc(p.services, func(a, b *service) int { return compareKeys(a.key, b.key) })
+}
+
+// service returns the service of that key and makes it when it is new.
+func (p *pass) service(key cluster.ServiceKey) *service {
+	if s := p.byKey[key]; s != nil {
+		return s
+	}
+	a := p.in.View.Deployments[key.Deployment]
+	s := &service{key: key, accepted: a, untouchable: a != nil && a.Desired == nil}
+	s.rec.Deployment, s.rec.Name = key.Deployment, key.Service
+	p.byKey[key] = s
+	p.services = append(p.services, s)
+	return s
+}
+
+// previousSpec returns the spec that the service had in the accepted revision
+// before, or nil when there was none or it is the same.
+func previousSpec(a *cluster.Accepted, spec *desired.Service) *desired.Service {
+	if a.Previous == nil || a.Previous.Desired == nil {
+		return nil
+	}
+	services := a.Previous.Desired.Services
+	i := sort.Search(len(services), func(i int) bool { return services[i].Name >= spec.Name })
+	if i == len(services) || services[i].Name != spec.Name || services[i].SpecHash == spec.SpecHash {
+		return nil
+	}
+	return &services[i]
+}
+
+func (p *pass) indexReplicas() {
+	for _, s := range p.services {
+		sortReplicas(s.replicas)
+		for _, r := range s.replicas {
+			if n := p.node(r.Node); n != nil && !r.Phase.Final() {
+				n.occupy(s.specOf(r), r.ID)
+			}
+			if r.Serial >= s.rec.NextSerial {
+				s.rec.NextSerial = r.Serial + 1
+			}
+		}
+		s.rec.NextSerial = max(s.rec.NextSerial, 1)
+	}
+}
+
+// node returns the node of that name, or nil. A replica may be on a node that
+// is not known; nothing is moved off it, as off any that is not ready.
+func (p *pass) node(name string) *node {
+	if i, ok := p.nodeAt[name]; ok {
+		return &p.nodes[i]
+	}
+	return nil
+}
+
+// ready reports whether the node of that name is known and Ready.
+func (p *pass) ready(name string) bool {
+	n := p.node(name)
+	return n != nil && n.ready
+}
+
+// specOf returns the spec that r runs, or nil when the view no longer has it.
+// What such a replica reserves and publishes cannot be known.
+func (s *service) specOf(r *cluster.Replica) *desired.Service {
+	switch {
+	case s.spec != nil && s.spec.SpecHash == r.SpecHash:
+		return s.spec
+	case s.previous != nil && s.previous.SpecHash == r.SpecHash:
+		return s.previous
+	}
+	return nil
+}
+
+// occupy books a replica of spec on n.
+func (n *node) occupy(spec *desired.Service, id string) {
+	n.replicas++
+	if spec == nil {
+		return
+	}
+	n.usedCPU += spec.Container.Resources.CPUReservation
+	n.usedMemory += spec.Container.Resources.MemoryReservation
+	for _, port := range spec.Container.Ports {
+		if port.Host != 0 {
+			n.ports = append(n.ports, portUse{port: port, owner: id})
+		}
+	}
+}
+
+// hand counts the replicas of s on each node, for the filters and strategies.
+func (p *pass) hand(s *service) {
+	for _, i := range p.inHand {
+		p.nodes[i].here = 0
+	}
+	p.inHand = p.inHand[:0]
+	for _, r := range s.replicas {
+		if i, ok := p.nodeAt[r.Node]; ok && !r.Phase.Final() {
+			p.nodes[i].here++
+			p.inHand = append(p.inHand, i)
+		}
+	}
+}
