@@ -81,7 +81,7 @@ type Config struct {
 	// one after a pause goes at once.
 	Coalesce time.Duration
 	// Transient is how long a replica may be Preparing or Starting before that
-	// is reported. Default 150 ms: a quick start is one entry in the log, not
+	// is reported. Default 500 ms: a quick start is one entry in the log, not
 	// three.
 	Transient time.Duration
 	// CallTimeout bounds one call of the engine except pulls; stopping adds the
@@ -102,7 +102,7 @@ func DefaultConfig(node, clusterID string) Config {
 		Workers:     4,
 		RejectAfter: 30 * time.Second,
 		Coalesce:    20 * time.Millisecond,
-		Transient:   150 * time.Millisecond,
+		Transient:   500 * time.Millisecond,
 		CallTimeout: 2 * time.Minute,
 		PullTimeout: 30 * time.Minute,
 		BackoffMin:  time.Second,

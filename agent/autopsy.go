@@ -10,10 +10,12 @@ import (
 )
 
 // reasonLines and reasonBytes bound what of a container's log is kept as the
-// reason of its end: every node stores it.
+// reason of its end, healthBytes what of a failed check's output: every node
+// stores them.
 const (
 	reasonLines = 20
 	reasonBytes = 2 << 10
+	healthBytes = 256
 )
 
 // signalWindow is how long after any signal an end is put down to it;
@@ -81,7 +83,7 @@ func withLog(reason string, lines []string) string {
 func clean(line string) string {
 	line = strings.ToValidUTF8(strings.TrimRight(line, "\r\n"), "�")
 	return strings.Map(func(r rune) rune {
-		if r == '\t' {
+		if r == '\t' || r == '\n' {
 			return ' '
 		}
 		if r < 0x20 || r >= 0x7f && r < 0xa0 {

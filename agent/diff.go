@@ -301,6 +301,8 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 		ContainerID: c.ID,
 		ImageDigest: d.memory[r.ID].digest,
 		StartedAt:   c.StartedAt,
+		// Running is all that such a container can say.
+		NoHealthcheck: c.Health == HealthNone,
 	}
 	if rep.ImageDigest == "" && r.ImageDigest == "" {
 		rep.ImageDigest = c.ImageID
@@ -312,7 +314,7 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 		rep.Phase = cluster.Unhealthy
 		rep.Reason = "healthcheck failed"
 		if c.HealthOutput != "" {
-			rep.Reason += ": " + c.HealthOutput
+			rep.Reason += ": " + clip(clean(c.HealthOutput), healthBytes)
 		}
 	}
 	names := sortedKeys(c.Networks)

@@ -188,26 +188,21 @@ func (r *reporter) dueNode() *NodeStatus {
 	return s
 }
 
-// dueReports returns all wishes as soon as one of them is urgent. That a
-// replica is being prepared or started becomes so only when it takes long.
+// dueReports returns the wishes that are due. That a replica is being prepared
+// or started is so only when it takes long; wait says how long that is.
 func (r *reporter) dueReports(now time.Time) (due []cluster.ReplicaReport, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	urgent := false
 	for _, w := range r.wanted {
-		due = append(due, w.report)
 		left := w.since.Add(r.cfg.Transient).Sub(now)
 		if !transient(w.report) || left <= 0 {
-			urgent = true
+			due = append(due, w.report)
 		} else if wait == 0 || left < wait {
 			wait = left
 		}
 	}
-	if !urgent {
-		return nil, wait
-	}
 	slices.SortFunc(due, func(a, b cluster.ReplicaReport) int { return cmp.Compare(a.ID, b.ID) })
-	return due, 0
+	return due, wait
 }
 
 func transient(rep cluster.ReplicaReport) bool {

@@ -1,0 +1,499 @@
+package agent
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// scene is the input of one case, which starts as: shop/web at one replica is
+// accepted, nothing is assigned, nothing runs.
+type scene struct{ input }
+
+func newScene() *scene {
+	return &scene{input{
+		cluster: testCluster, now: noon, rejectAfter: 30 * time.Second,
+		view:       accepted(rev1, shop("1", 1), nil),
+		containers: map[string]Container{},
+		networks:   map[string]Network{},
+		memory:     map[string]memory{},
+	}}
+}
+
+func (s *scene) assign(r cluster.Replica)        { s.assigned = append(s.assigned, r) }
+func (s *scene) runs(c Container)                { s.containers[c.ID] = c }
+func (s *scene) remember(key string, m memory)   { s.memory[key] = m }
+func (s *scene) stop(id string, p cluster.Phase) { r := replica(id, p); r.Stop = true; s.assign(r) }
+
+func TestDiffOneReplica(t *testing.T) {
+	running := replica("a", cluster.Running)
+	running.ContainerID, running.ImageDigest, running.Address = "c-a", "sha256:image", "10.0.0.2"
+	running.StartedAt = noon.Add(-time.Minute)
+	edit := func(f func(*Container)) Container {
+		c := containerOf(running)
+		f(&c)
+		return c
+	}
+	tests := []struct {
+		name  string
+		setup func(*scene)
+		want  string
+	}{
+		{"nothing assigned", func(s *scene) {}, ``},
+		{"new assignment starts", func(s *scene) {
+			s.assign(replica("a", cluster.Assigned))
+		}, `
+			start a`},
+		{"start under way is left alone", func(s *scene) {
+			s.assign(replica("a", cluster.Assigned))
+			s.remember("a", memory{busy: actStart, reached: progress{cluster.Starting, "c-a"}})
+		}, `
+			report a Starting container=c-a`},
+		{"running as recorded is no news", func(s *scene) {
+			s.assign(running)
+			s.runs(containerOf(running))
+		}, ``},
+		{"found running after a restart", func(s *scene) {
+			s.assign(replica("a", cluster.Assigned))
+			s.runs(containerOf(running))
+		}, `
+			report a Running container=c-a address=10.0.0.2 image=sha256:image`},
+		{"becomes healthy", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Health = HealthHealthy }))
+		}, `
+			report a Healthy container=c-a address=10.0.0.2`},
+		{"becomes unhealthy with the check's words", func(s *scene) {
+			r := running
+			r.Phase = cluster.Healthy
+			s.assign(r)
+			s.runs(edit(func(c *Container) { c.Health, c.HealthOutput = HealthUnhealthy, "no\x1b[31m route\n" }))
+		}, `
+			report a Unhealthy container=c-a address=10.0.0.2 "healthcheck failed: no[31m route"`},
+		{"a healthcheck that starts over is no step back", func(s *scene) {
+			r := running
+			r.Phase = cluster.Healthy
+			s.assign(r)
+			s.runs(edit(func(c *Container) { c.Health = HealthStarting }))
+		}, ``},
+		{"created by a start that was killed is taken up", func(s *scene) {
+			s.assign(replica("a", cluster.Starting))
+			s.runs(edit(func(c *Container) { c.Status = StatusCreated }))
+		}, `
+			start a container=c-a`},
+		{"ended by itself", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Status, c.ExitCode = StatusExited, 1 }))
+		}, `
+			autopsy a container=c-a`},
+		{"ended, not yet in the state", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Status = StatusExited }))
+			s.remember("a", memory{outcome: &outcome{phase: cluster.Failed, reason: "exited with code 1", exitCode: 1}})
+		}, `
+			report a Failed container=c-a exit=1 "exited with code 1"`},
+		{"ended and recorded: the container goes", func(s *scene) {
+			s.assign(replica("a", cluster.Failed))
+			s.runs(edit(func(c *Container) { c.Status = StatusExited }))
+		}, `
+			remove a container=c-a (over: Failed)`},
+		{"lost and back: stopped, not doubled", func(s *scene) {
+			s.assign(replica("a", cluster.Lost))
+			s.runs(containerOf(running))
+		}, `
+			remove a container=c-a (over: Lost)`},
+		{"told to stop", func(s *scene) {
+			s.stop("a", cluster.Running)
+			s.runs(containerOf(running))
+		}, `
+			remove a container=c-a (told to stop)
+			report a Stopping`},
+		{"told to stop before it had a container", func(s *scene) {
+			s.stop("a", cluster.Assigned)
+		}, `
+			outcome a Stopped "" event=
+			report a Stopped`},
+		{"told to stop in the middle of a start", func(s *scene) {
+			s.stop("a", cluster.Preparing)
+			s.remember("a", memory{busy: actStart})
+		}, `
+			cancel a
+			report a Stopping`},
+		{"told to stop: a failed start does not hold up the end", func(s *scene) {
+			s.stop("a", cluster.Starting)
+			s.runs(edit(func(c *Container) { c.Status = StatusCreated }))
+			s.remember("a", memory{failed: actStart, tries: 3, retryAt: noon.Add(time.Minute)})
+		}, `
+			remove a container=c-a (told to stop)
+			report a Stopping`},
+		{"stopped, with the exit code that an event told", func(s *scene) {
+			s.stop("a", cluster.Stopping)
+			s.remember("a", memory{seen: sightings{exitCode: 143}})
+		}, `
+			outcome a Stopped "" event=
+			report a Stopped exit=143`},
+		{"trouble is told, and waits", func(s *scene) {
+			s.assign(replica("a", cluster.Preparing))
+			s.remember("a", memory{failed: actStart, tries: 1, retryAt: noon.Add(time.Second), trouble: "pull web:1: no route"})
+		}, `
+			report a Preparing "pull web:1: no route"
+			wake 12:00:01.000`},
+		{"trouble that differs in digits only is no news", func(s *scene) {
+			r := replica("a", cluster.Preparing)
+			r.Reason = "dial 10.0.0.1:4711: refused"
+			s.assign(r)
+			s.remember("a", memory{failed: actStart, retryAt: noon.Add(time.Second), trouble: "dial 10.0.0.1:4712: refused"})
+		}, `
+			wake 12:00:01.000`},
+		{"removed by hand", func(s *scene) {
+			s.assign(running)
+		}, `
+			outcome a Failed "the container was removed by hand" event=drift-corrected
+			report a Failed "the container was removed by hand"`},
+		{"removed by hand before it was reported running", func(s *scene) {
+			s.assign(replica("a", cluster.Starting))
+			s.remember("a", memory{seen: sightings{died: noon}})
+		}, `
+			outcome a Failed "the container was removed by hand" event=drift-corrected
+			report a Failed "the container was removed by hand"`},
+		{"paused by hand", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Status = StatusPaused }))
+		}, `
+			outcome a Failed "the container was paused by hand" event=drift-corrected
+			report a Failed container=c-a "the container was paused by hand"`},
+		{"renamed by hand", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Name = "mine" }))
+		}, `
+			outcome a Failed "the container was renamed by hand to mine" event=drift-corrected
+			report a Failed container=c-a "the container was renamed by hand to mine"`},
+		{"disconnected by hand", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Networks = nil }))
+		}, `
+			outcome a Failed "the container was disconnected from network jaco_shop_default by hand" event=drift-corrected
+			report a Failed container=c-a "the container was disconnected from network jaco_shop_default by hand"`},
+		{"connected by hand", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) {
+				c.Networks = map[string]netip.Addr{"jaco_shop_default": {}, "jaco_bank_default": {}}
+			}))
+		}, `
+			outcome a Failed "the container was connected to network jaco_bank_default by hand" event=drift-corrected
+			report a Failed container=c-a "the container was connected to network jaco_bank_default by hand"`},
+		{"restarted by hand", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.StartedAt = noon }))
+			s.remember("a", memory{seen: sightings{died: noon.Add(-time.Second)}})
+		}, `
+			outcome a Failed "the container was restarted by hand" event=drift-corrected
+			report a Failed container=c-a "the container was restarted by hand"`},
+		{"an engine that removes it is waited for", func(s *scene) {
+			s.assign(running)
+			s.runs(edit(func(c *Container) { c.Status = StatusRemoving }))
+		}, ``},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.setup(s)
+			checkPlan(t, s, tt.want)
+		})
+	}
+}
+
+// checkPlan compares a plan with lines that are indented for reading.
+func checkPlan(t *testing.T, s *scene, want string) {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(want) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line+"\n")
+		}
+	}
+	if diff := cmp.Diff(strings.Join(lines, ""), diff(&s.input).String()); diff != "" {
+		t.Errorf("plan differs (-want +got):\n%s", diff)
+	}
+}
+
+// TestDiffStartsOnlyWhatIsAccepted holds G1 in the diff: no assignment, however
+// it is made, starts anything that the view does not hold.
+func TestDiffStartsOnlyWhatIsAccepted(t *testing.T) {
+	unknown := func(phase cluster.Phase) cluster.Replica {
+		r := replica("a", phase)
+		r.Revision, r.SpecHash = rev2, "hash-evil"
+		return r
+	}
+	rejected := `
+		outcome a Rejected "this node accepted no such spec: hash-evil of shop/web at 020000000000" event=leader-misbehaviour
+		report a Rejected "this node accepted no such spec: hash-evil of shop/web at 020000000000"`
+	tests := []struct {
+		name  string
+		setup func(*scene)
+		want  string
+	}{
+		{"no view: nothing is started", func(s *scene) {
+			s.view = nil
+			s.assign(replica("a", cluster.Assigned))
+		}, ``},
+		{"no view: nothing is stopped", func(s *scene) {
+			s.view = nil
+			s.stop("a", cluster.Running)
+			s.runs(containerOf(replica("a", cluster.Running)))
+			s.runs(containerOf(replica("stray", cluster.Running)))
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default"}
+		}, ``},
+		{"unknown spec waits: the view may lag", func(s *scene) {
+			s.assign(unknown(cluster.Assigned))
+		}, `
+			waiting a since 12:00:00
+			wake 12:00:30.000`},
+		{"unknown spec still waits", func(s *scene) {
+			s.assign(unknown(cluster.Assigned))
+			s.remember("a", memory{waiting: noon.Add(-29 * time.Second)})
+		}, `
+			waiting a since 11:59:31
+			wake 12:00:01.000`},
+		{"unknown spec is rejected in the end", func(s *scene) {
+			s.assign(unknown(cluster.Assigned))
+			s.remember("a", memory{waiting: noon.Add(-30 * time.Second)})
+		}, rejected},
+		{"a phase that the leader made up changes nothing", func(s *scene) {
+			s.assign(unknown(cluster.Starting))
+			s.remember("a", memory{waiting: noon.Add(-30 * time.Second)})
+		}, rejected},
+		{"a container left behind is not started without its spec", func(s *scene) {
+			r := unknown(cluster.Starting)
+			s.assign(r)
+			c := containerOf(r)
+			c.Status = StatusCreated
+			s.runs(c)
+		}, `
+			waiting a since 12:00:00
+			wake 12:00:30.000`},
+		{"a revision that is known lacks the hash: no reason to wait", func(s *scene) {
+			r := unknown(cluster.Assigned)
+			r.Revision = rev1
+			s.assign(r)
+		}, strings.ReplaceAll(rejected, "020000000000", "010000000000")},
+		{"another service's hash is none", func(s *scene) {
+			d := shop("1", 1)
+			d.Services = append(d.Services, desired.Service{Name: "db", SpecHash: "hash-db"})
+			s.view = accepted(rev1, d, nil)
+			r := replica("a", cluster.Assigned)
+			r.SpecHash = "hash-db"
+			s.assign(r)
+		}, `
+			outcome a Rejected "this node accepted no such spec: hash-db of shop/web at 010000000000" event=leader-misbehaviour
+			report a Rejected "this node accepted no such spec: hash-db of shop/web at 010000000000"`},
+		{"the revision before may still be started", func(s *scene) {
+			old := accepted(rev1, shop("1", 1), nil).Deployments["shop"]
+			s.view = accepted(rev2, shop("2", 1), old)
+			s.assign(replica("a", cluster.Assigned))
+		}, `
+			start a`},
+		{"what runs goes on when its spec is history", func(s *scene) {
+			s.view = accepted(rev2, shop("2", 1), nil)
+			r := replica("a", cluster.Running)
+			r.ContainerID, r.ImageDigest, r.Address, r.StartedAt = "c-a", "sha256:image", "10.0.0.2", noon.Add(-time.Minute)
+			s.assign(r)
+			s.runs(containerOf(r))
+		}, ``},
+		{"an unreadable spec hash does not break the message", func(s *scene) {
+			r := unknown(cluster.Assigned)
+			r.SpecHash = ""
+			s.assign(r)
+			s.remember("a", memory{waiting: noon.Add(-time.Hour)})
+		}, `
+			outcome a Rejected "this node accepted no such spec:  of shop/web at 020000000000" event=leader-misbehaviour
+			report a Rejected "this node accepted no such spec:  of shop/web at 020000000000"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.setup(s)
+			checkPlan(t, s, tt.want)
+		})
+	}
+}
+
+func TestDiffBoundsReplicas(t *testing.T) {
+	crowd := func(s *scene, n int) {
+		for i := range n {
+			r := replica(string(rune('a'+i)), cluster.Assigned)
+			r.CreateIndex = uint64(i)
+			s.assign(r)
+		}
+	}
+	tests := []struct {
+		name  string
+		setup func(*scene)
+		want  string
+	}{
+		{"declared and surge", func(s *scene) { crowd(s, 2) }, `
+			start a
+			start b`},
+		{"one more waits", func(s *scene) { crowd(s, 3) }, `
+			start a
+			start b
+			waiting c since 12:00:00
+			wake 12:00:30.000`},
+		{"and is rejected", func(s *scene) {
+			crowd(s, 3)
+			s.remember("c", memory{waiting: noon.Add(-time.Minute)})
+		}, `
+			start a
+			start b
+			outcome c Rejected "more replicas of shop/web than the accepted revision allows here (2)" event=leader-misbehaviour
+			report c Rejected "more replicas of shop/web than the accepted revision allows here (2)"`},
+		{"those told to stop do not count", func(s *scene) {
+			crowd(s, 3)
+			s.assigned[0].Stop = true
+		}, `
+			start b
+			start c
+			outcome a Stopped "" event=
+			report a Stopped`},
+		{"what runs is not refused when the leader is slow to scale down", func(s *scene) {
+			crowd(s, 3)
+			for i := range s.assigned {
+				r := &s.assigned[i]
+				r.Phase, r.ImageDigest, r.StartedAt = cluster.Running, "sha256:image", noon.Add(-time.Minute)
+				r.ContainerID, r.Address = "c-"+r.ID, "10.0.0.2"
+				s.runs(containerOf(*r))
+			}
+		}, ``},
+		{"a made-up phase buys no place", func(s *scene) {
+			crowd(s, 3)
+			s.assigned[2].Phase = cluster.Starting
+			s.assigned[2].CreateIndex = 9
+		}, `
+			start a
+			start b
+			waiting c since 12:00:00
+			wake 12:00:30.000`},
+		{"global: one, and one to replace it", func(s *scene) {
+			d := shop("1", 0)
+			d.Services[0].Mode = desired.Global
+			s.view = accepted(rev1, d, nil)
+			crowd(s, 3)
+		}, `
+			start a
+			start b
+			waiting c since 12:00:00
+			wake 12:00:30.000`},
+		{"parallelism 0 replaces all at once", func(s *scene) {
+			d := shop("1", 2)
+			d.Services[0].Update.Parallelism = 0
+			s.view = accepted(rev1, d, nil)
+			crowd(s, 5)
+		}, `
+			start a
+			start b
+			start c
+			start d
+			waiting e since 12:00:00
+			wake 12:00:30.000`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.setup(s)
+			checkPlan(t, s, tt.want)
+		})
+	}
+}
+
+func TestDiffStraysAndNetworks(t *testing.T) {
+	stray := func(id string, f func(*Container)) Container {
+		c := containerOf(replica(id, cluster.Running))
+		if f != nil {
+			f(&c)
+		}
+		return c
+	}
+	tests := []struct {
+		name  string
+		setup func(*scene)
+		want  string
+	}{
+		{"no assignment", func(s *scene) { s.runs(stray("gone", nil)) }, `
+			remove gone container=c-gone (no assignment)`},
+		{"no replica label", func(s *scene) {
+			s.runs(stray("x", func(c *Container) { delete(c.Labels, LabelReplica) }))
+		}, `
+			remove container:c-x container=c-x (no assignment)`},
+		{"another spec under a replica's id", func(s *scene) {
+			s.assign(replica("a", cluster.Assigned))
+			s.runs(stray("a", func(c *Container) { c.ID, c.Labels[LabelSpec] = "c-evil", "other" }))
+		}, `
+			start a`},
+		{"of two that claim a replica the named one stays", func(s *scene) {
+			r := replica("a", cluster.Running)
+			r.ContainerID, r.ImageDigest, r.Address, r.StartedAt = "c-a", "sha256:image", "10.0.0.2", noon.Add(-time.Minute)
+			s.assign(r)
+			s.runs(stray("a", nil))
+			s.runs(stray("a", func(c *Container) { c.ID, c.Name = "a-copy", "copy" }))
+		}, `
+			remove a container=a-copy (no assignment)`},
+		{"a start under way explains its container", func(s *scene) {
+			s.runs(stray("a", nil))
+			s.remember("a", memory{busy: actStart})
+		}, ``},
+		{"network of a retired deployment", func(s *scene) {
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+			s.networks["jaco_shop_default"] = Network{Name: "jaco_shop_default", Labels: map[string]string{LabelDeployment: "shop"}}
+		}, `
+			remove-network network:jaco_old_default (unused)`},
+		{"not while a container is attached", func(s *scene) {
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+			s.runs(stray("x", func(c *Container) { c.Networks = map[string]netip.Addr{"jaco_old_default": {}} }))
+		}, `
+			remove x container=c-x (no assignment)`},
+		{"not while a start may need it", func(s *scene) {
+			r := replica("a", cluster.Assigned)
+			r.Deployment = "old"
+			s.assign(r)
+			s.remember("a", memory{busy: actStart})
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+		}, ``},
+		{"not while the revision before has it", func(s *scene) {
+			old := shop("1", 1)
+			old.Networks = append(old.Networks, desired.Network{Name: "extra"})
+			s.view = accepted(rev2, shop("2", 1), accepted(rev1, old, nil).Deployments["shop"])
+			s.networks["jaco_shop_extra"] = Network{Name: "jaco_shop_extra"}
+		}, ``},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.setup(s)
+			checkPlan(t, s, tt.want)
+		})
+	}
+}
+
+// TestSpecOf: the label of a container names the accepted revision that the
+// assignment names, when that one has the spec, and a true one otherwise.
+func TestSpecOf(t *testing.T) {
+	old := accepted(rev1, shop("1", 1), nil).Deployments["shop"]
+	v := accepted(rev2, shop("1", 3), old) // scaled: the same spec in both
+	for _, tt := range []struct{ named, want signing.Hash }{
+		{rev1, rev1}, {rev2, rev2}, {signing.Hash{9}, rev2},
+	} {
+		r := replica("a", cluster.Assigned)
+		r.Revision = tt.named
+		s, a := specOf(v, r)
+		if s == nil || a.Revision != tt.want {
+			t.Errorf("assignment at %s: found at %v, want %s", tt.named.Short(), a, tt.want.Short())
+		}
+	}
+}

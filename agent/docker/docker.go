@@ -1,0 +1,181 @@
+// Package docker is agent.Engine over the Docker Engine's API.
+//
+// It translates and decides nothing: the spec of a container to the engine's
+// three structures, the engine's answers to the agent's types, its errors to
+// the agent's sentinels. The API version is pinned to the one that Docker
+// Engine 20.10 speaks; newer engines still serve it.
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/jaco-sh/jaco/agent"
+)
+
+// apiVersion is what every supported engine speaks.
+const apiVersion = "1.41"
+
+// DefaultHost is where Docker's packages put the socket.
+const DefaultHost = "unix:///var/run/docker.sock"
+
+// Engine is a Docker Engine, seen through one cluster's label.
+type Engine struct {
+	api     *client.Client
+	cluster string
+}
+
+var _ agent.Engine = (*Engine)(nil)
+
+// New returns the engine at host ("unix:///path" or "tcp://address:port") for
+// one cluster. It does not connect: an engine may come up later.
+func New(host, clusterID string) (*Engine, error) {
+	api, err := client.New(client.WithHost(host), client.WithAPIVersion(apiVersion))
+	if err != nil {
+		return nil, fmt.Errorf("docker client for %s: %w", host, err)
+	}
+	return &Engine{api: api, cluster: clusterID}, nil
+}
+
+// Close drops idle connections.
+func (e *Engine) Close() error {
+	if err := e.api.Close(); err != nil {
+		return fmt.Errorf("close docker client: %w", err)
+	}
+	return nil
+}
+
+// Info implements agent.Engine.
+func (e *Engine) Info(ctx context.Context) (agent.Info, error) {
+	res, err := e.api.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return agent.Info{}, translate(err)
+	}
+	return agent.Info{
+		Version: res.Info.ServerVersion,
+		CPU:     int64(res.Info.NCPU) * 1e9,
+		Memory:  res.Info.MemTotal,
+	}, nil
+}
+
+// Image implements agent.Engine.
+func (e *Engine) Image(ctx context.Context, reference string) (agent.Image, error) {
+	res, err := e.api.ImageInspect(ctx, reference)
+	if err != nil {
+		return agent.Image{}, translate(err)
+	}
+	return agent.Image{ID: res.ID, Digest: digestOf(reference, res.ID, res.RepoDigests)}, nil
+}
+
+// digestOf picks the digest under the repository that reference names; an
+// image may be known by several.
+func digestOf(reference, id string, digests []string) string {
+	want := repository(reference)
+	for _, d := range digests {
+		if repository(d) == want {
+			return d
+		}
+	}
+	if len(digests) > 0 {
+		return digests[0]
+	}
+	return id
+}
+
+// repository cuts tag and digest off a reference and Docker Hub's defaults,
+// which the engine leaves out, off its front.
+func repository(reference string) string {
+	name, _, _ := strings.Cut(reference, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	name = strings.TrimPrefix(name, "docker.io/")
+	return strings.TrimPrefix(name, "library/")
+}
+
+// Pull implements agent.Engine.
+func (e *Engine) Pull(ctx context.Context, reference string) error {
+	res, err := e.api.ImagePull(ctx, reference, client.ImagePullOptions{})
+	if err != nil {
+		return translate(err)
+	}
+	return translate(res.Wait(ctx))
+}
+
+// Start implements agent.Engine.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	_, err := e.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	return translate(err)
+}
+
+// Stop implements agent.Engine. Signal and grace period are the container's
+// own: this API version takes no signal.
+func (e *Engine) Stop(ctx context.Context, id string) error {
+	_, err := e.api.ContainerStop(ctx, id, client.ContainerStopOptions{})
+	return translate(err)
+}
+
+// Remove implements agent.Engine.
+func (e *Engine) Remove(ctx context.Context, id string) error {
+	_, err := e.api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{RemoveVolumes: true, Force: true})
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
+	// "removal of container … is already in progress": its end will be an event.
+	if cerrdefs.IsConflict(err) {
+		return nil
+	}
+	return translate(err)
+}
+
+// EnsureVolume implements agent.Engine.
+func (e *Engine) EnsureVolume(ctx context.Context, v agent.Volume) error {
+	_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: v.Name, Driver: v.Driver, Labels: v.Labels})
+	return translate(err)
+}
+
+// translate gives an error of the client the sentinel that the agent knows. An
+// answer of the engine has a status and becomes not found, a conflict or a
+// refusal; what broke on the way to it is ErrUnavailable.
+func translate(err error) error {
+	var neterr net.Error
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		return err
+	case cerrdefs.IsNotFound(err):
+		return tagged{agent.ErrNotFound, err}
+	case cerrdefs.IsConflict(err):
+		return tagged{agent.ErrConflict, err}
+	case client.IsErrConnectionFailed(err), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &neterr):
+		return tagged{agent.ErrUnavailable, err}
+	}
+	return tagged{nil, err}
+}
+
+// tagged is an error of the client under one of the agent's sentinels, in the
+// engine's words alone.
+type tagged struct {
+	sentinel error
+	err      error
+}
+
+// Error returns the engine's words.
+func (t tagged) Error() string {
+	return strings.TrimPrefix(t.err.Error(), "Error response from daemon: ")
+}
+
+// Unwrap makes both errors known to errors.Is.
+func (t tagged) Unwrap() []error {
+	if t.sentinel == nil {
+		return []error{t.err}
+	}
+	return []error{t.sentinel, t.err}
+}
