@@ -21,6 +21,7 @@ func Verify(src Source, from Position, tip Hash, opts Options) (*Verdict, error)
 	if err != nil {
 		return nil, fmt.Errorf("accepted commit %s: %w", from.Commit, err)
 	}
+	defer j.signatures.stop()
 	chain, err := j.history.chain(from.Commit, tip)
 	if err != nil {
 		return j.finish(Hash{}, err)
@@ -85,11 +86,10 @@ func (h *history) detached(accepted, tip Hash, chain []Hash) error {
 
 // judge carries one judgement from commit to commit.
 type judge struct {
-	history *history
-	opts    Options
-	ahead   []Hash // the chain commits not judged yet
-	checked map[Hash]checked
-	window  int // chain commits to check at once
+	history    *history
+	opts       Options
+	ahead      []Hash // the chain commits not judged yet
+	signatures signatures
 
 	// The position reached, with the trust in force there.
 	commit  Hash
@@ -109,14 +109,15 @@ func newJudge(src Source, from Position, opts Options) (*judge, error) {
 	if opts.Branch == "" {
 		opts.Branch = "main"
 	}
+	h := newHistory(src)
 	j := &judge{
-		history:  newHistory(src),
-		opts:     opts,
-		checked:  make(map[Hash]checked),
-		commit:   from.Commit,
-		anchor:   from.Anchor,
-		units:    unitsOf(from),
-		approved: make(map[string]bool),
+		history:    h,
+		opts:       opts,
+		signatures: signatures{history: h, now: opts.Now, known: make(map[Hash]checked)},
+		commit:     from.Commit,
+		anchor:     from.Anchor,
+		units:      unitsOf(from),
+		approved:   make(map[string]bool),
 	}
 	c, err := j.history.commit(from.Commit)
 	if err != nil {
@@ -129,6 +130,11 @@ func newJudge(src Source, from Position, opts Options) (*judge, error) {
 		return nil, err
 	}
 	return j, nil
+}
+
+// signer returns who signed a commit, or why that does not count.
+func (j *judge) signer(id Hash) (Approval, error) {
+	return j.signatures.of(id, j.ahead, j.trust)
 }
 
 // finish makes the verdict: of the position reached, and of the refusal that

@@ -12,6 +12,9 @@ const (
 	rawCacheSize    = 16 << 20
 	commitCacheSize = 32 << 20
 	treeCacheSize   = 32 << 20
+
+	maxTwins    = 256
+	maxTwinSize = 64 << 10
 )
 
 // node is what the shape of the history needs of a commit.
@@ -32,12 +35,14 @@ type history struct {
 	raw     generations[[]byte]
 	commits generations[*Commit]
 	trees   generations[[]TreeEntry]
+	twins   map[int]twin // by size of the tree in bytes
 }
 
 func newHistory(src Source) *history {
 	return &history{
 		src:     guardedSource{src},
 		nodes:   make(map[Hash]node),
+		twins:   make(map[int]twin),
 		raw:     generations[[]byte]{limit: rawCacheSize},
 		commits: generations[*Commit]{limit: commitCacheSize},
 		trees:   generations[[]TreeEntry]{limit: treeCacheSize},
@@ -124,12 +129,58 @@ func (h *history) tree(id Hash) ([]TreeEntry, error) {
 	if entries, cached := h.trees.get(id); cached {
 		return entries, nil
 	}
-	entries, err := ReadTree(h.src, id)
+	data, err := ReadObject(h.src, id, TreeObject)
 	if err != nil {
 		return nil, err
 	}
+	entries, ok := h.twins[len(data)].decode(data)
+	if !ok {
+		if entries, err = DecodeTree(data); err != nil {
+			return nil, fmt.Errorf("tree %s: %w", id, err)
+		}
+	}
+	if len(data) <= maxTwinSize {
+		if len(h.twins) == maxTwins {
+			clear(h.twins)
+		}
+		h.twins[len(data)] = twin{data: data, entries: entries}
+	}
 	h.trees.put(id, entries, 64*len(entries)+64)
 	return entries, nil
+}
+
+// twin is a tree that was decoded strictly. Most trees of a history differ from
+// one read before in nothing but the ids of some entries, and then need not be
+// decoded from the start.
+type twin struct {
+	data    []byte
+	entries []TreeEntry
+}
+
+// decode reads a tree that has the twin's modes and names, byte for byte, and
+// so its order. It reports false for any other tree.
+func (t twin) decode(data []byte) ([]TreeEntry, bool) {
+	if len(data) != len(t.data) {
+		return nil, false
+	}
+	entries := make([]TreeEntry, len(t.entries))
+	offset := 0
+	for i, entry := range t.entries {
+		end := offset + len("100644") + 1 + len(entry.Name) + 1
+		if entry.Mode == ModeTree {
+			end--
+		}
+		if !bytes.Equal(data[offset:end], t.data[offset:end]) {
+			return nil, false
+		}
+		offset = end + len(Hash{})
+		entry.ID = Hash(data[end:offset])
+		if entry.ID.IsZero() {
+			return nil, false
+		}
+		entries[i] = entry
+	}
+	return entries, offset == len(data)
 }
 
 // surface reads the root tree of a commit.

@@ -78,7 +78,9 @@ func (r *testRepo) put(kind ObjectType, data []byte) Hash {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.objects[id] = object
+	if _, stored := r.objects[id]; !stored { // a test may have damaged it
+		r.objects[id] = object
+	}
 	return id
 }
 
@@ -216,4 +218,20 @@ func (r *testRepo) verify(from Position, tip Hash) *Verdict {
 		r.tb.Fatal(err)
 	}
 	return v
+}
+
+// replace stores a tree with one existing file changed.
+func (r *testRepo) replace(tree Hash, path, content string) Hash {
+	entries, err := ReadTree(r, tree)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	name, rest, nested := strings.Cut(path, "/")
+	at := slices.IndexFunc(entries, func(e TreeEntry) bool { return e.Name == name })
+	if nested {
+		entries[at].ID = r.replace(entries[at].ID, rest, content)
+	} else {
+		entries[at].ID = r.put(BlobObject, []byte(content))
+	}
+	return r.put(TreeObject, encodeTree(entries))
 }

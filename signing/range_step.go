@@ -58,7 +58,7 @@ func (s *step) open(id Hash) error {
 		if s.members, err = j.history.newCommits(id, j.opts.MaxStep-1); err != nil {
 			return err
 		}
-		j.check(s.members)
+		j.signatures.check(s.members, j.trust)
 	}
 	s.members = append(s.members, id)
 	for _, member := range s.members {
@@ -175,7 +175,7 @@ func (h *history) baseSurfaces(others []Hash, one Hash) ([]surface, error) {
 func (h *history) changes(surfaces []surface, settled func([]version) bool) ([]change, error) {
 	var changes []change
 	c := comparison{read: h.tree, settled: settled}
-	err := c.walk(places(surfaces), func(path string, versions []version) error {
+	err := c.walk(places(surfaces, settled), func(path string, versions []version) error {
 		in, unit := areaOf(path)
 		changes = append(changes, change{path: path, area: in, unit: unit, now: versions[0]})
 		return nil

@@ -1,6 +1,9 @@
 package signing
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // The bounds of one comparison of trees. A tree of ten thousand files that is
 // replaced by another stays below; a tree that names itself ten times a level
@@ -115,7 +118,7 @@ func (c *comparison) merge(at place, lists [][]TreeEntry) ([]place, error) {
 		unsettled = append(unsettled, place{
 			path:     at.path + "/" + entry.Name,
 			tree:     entry.Mode == ModeTree,
-			versions: append([]version(nil), scratch...),
+			versions: slices.Clone(scratch),
 		})
 	}
 }
@@ -168,20 +171,25 @@ func surfaceOf(root []TreeEntry) surface {
 	return s
 }
 
-// places lines up the surfaces of several commits.
-func places(surfaces []surface) []place {
+// places lines up the surfaces of several commits, where they are not settled.
+func places(surfaces []surface, settled func([]version) bool) []place {
 	var all []place
+	files, trees := make([]version, len(surfaces)), make([]version, len(surfaces))
 	for i, name := range surfaceNames {
-		file := place{path: name, versions: make([]version, len(surfaces))}
-		tree := place{path: name, tree: true, versions: make([]version, len(surfaces))}
 		for j, s := range surfaces {
+			files[j], trees[j] = version{}, version{}
 			if s[i].mode == ModeTree {
-				tree.versions[j] = s[i]
+				trees[j] = s[i]
 			} else {
-				file.versions[j] = s[i]
+				files[j] = s[i]
 			}
 		}
-		all = append(all, file, tree)
+		if !settled(files) {
+			all = append(all, place{path: name, versions: slices.Clone(files)})
+		}
+		if !settled(trees) {
+			all = append(all, place{path: name, tree: true, versions: slices.Clone(trees)})
+		}
 	}
 	return all
 }

@@ -120,7 +120,7 @@ func (s *step) apply(trust *Trust, results map[string]unitState, approved []stri
 	}
 	if trust != j.trust {
 		j.trust = trust
-		j.forget()
+		j.signatures.forget()
 	}
 	j.commits = append(j.commits, s.commits...)
 	j.commit, j.surface, j.anchor = s.commit.ID, s.surface, false
