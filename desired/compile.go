@@ -65,7 +65,7 @@ func Compile(fsys fs.FS, name, prefix string) (*Deployment, error) {
 	if err := CheckFiles(fsys, ".", prefix); err != nil {
 		return nil, err
 	}
-	c := &compilation{fsys: fsys, name: name, prefix: prefix, rep: rep, expander: &expander{}}
+	c := &compilation{fsys: fsys, name: name, prefix: prefix, rep: rep, expander: &expander{}, envFiles: map[string][]byte{}}
 	file := c.findCompose()
 	if file == "" {
 		return nil, rep.err()
@@ -96,6 +96,7 @@ type compilation struct {
 	rep       *report // for the folder
 	expander  *expander
 	variables map[string]string // for ${VAR}; the host's are never read
+	envFiles  map[string][]byte // contents, as many services may name one file
 }
 
 func (c *compilation) fileReport(name string) *report {
@@ -175,9 +176,13 @@ func (c *compilation) local(name string, line int, field string, rep *report) bo
 // reported in its own name; the error is about reading it at all.
 func (c *compilation) readEnv(name string, outer lookup) (map[string]string, error) {
 	name = path.Clean(filepath.ToSlash(name))
-	data, err := readFile(c.fsys, name)
-	if err != nil {
-		return nil, err
+	data, known := c.envFiles[name]
+	if !known {
+		var err error
+		if data, err = readFile(c.fsys, name); err != nil {
+			return nil, err
+		}
+		c.envFiles[name] = data
 	}
 	rep := c.fileReport(name)
 	if err := c.expander.spend(len(data)); err != nil {
