@@ -235,3 +235,61 @@ func (r *testRepo) replace(tree Hash, path, content string) Hash {
 	}
 	return r.put(TreeObject, encodeTree(entries))
 }
+
+// subject names a commit in expected texts.
+func (r *testRepo) subject(id Hash) string {
+	c, err := ReadCommit(r, id)
+	if err != nil {
+		return id.Short()
+	}
+	return c.Subject()
+}
+
+// show prints a verdict: what was accepted and approved, each unit with its
+// approved revision, and what waits for whom.
+func (r *testRepo) show(v *Verdict) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "at %s\n", r.subject(v.Position.Commit))
+	for _, c := range v.Commits {
+		fmt.Fprintf(&b, "  %s by %s, %d paths\n", c.Subject, c.Signer, c.Paths)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.Position.Units)) {
+		u := v.Position.Units[name]
+		line := name + ": never approved"
+		if !u.Revision.IsZero() {
+			line = fmt.Sprintf("%s: %s by %s", name, r.subject(u.Revision), r.showSigners(u.Signers))
+		}
+		if slices.Contains(v.Approved, name) {
+			line += ", new"
+		}
+		fmt.Fprintln(&b, line)
+		for _, vouch := range u.Vouched {
+			fmt.Fprintf(&b, "  %s: %s\n", vouch.Path, r.showSigners(vouch.Signers))
+		}
+	}
+	for _, name := range v.Approved {
+		if _, there := v.Position.Units[name]; !there {
+			fmt.Fprintf(&b, "%s: removed\n", name)
+		}
+	}
+	for _, p := range v.Pending {
+		fmt.Fprintf(&b, "%s waits: %s; has %s, needs %d of %s\n", p.Unit,
+			strings.Join(p.Paths, " "), strings.Join(p.Have, " "), p.Need, strings.Join(p.Eligible, " "))
+	}
+	if v.Refusal != nil {
+		fmt.Fprintf(&b, "refused: %s, %s\n", r.subject(v.Refusal.Commit), v.Refusal.Reason)
+	}
+	return b.String()
+}
+
+func (r *testRepo) showSigners(approvals []Approval) string {
+	var names []string
+	for _, a := range approvals {
+		name := a.Signer + " in " + r.subject(a.Commit)
+		if !a.Tree.IsZero() {
+			name += " as a whole"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
