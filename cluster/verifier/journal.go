@@ -52,19 +52,35 @@ func (j *Journal) Append(entry JournalEntry) error {
 	if err != nil {
 		return fmt.Errorf("encode journal entry: %w", err)
 	}
-	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("open journal: %w", err)
+		return fmt.Errorf("open journal: %w", advise(err))
 	}
-	_, err = file.Write(append(line, '\n'))
+	line = append(line, '\n')
+	if cutShort(file) {
+		line = append([]byte("\n"), line...)
+	}
+	_, err = file.Write(line)
 	if err := errors.Join(err, file.Sync(), file.Close(), syncDirectory(j.directory)); err != nil {
-		return fmt.Errorf("write journal: %w", err)
+		return fmt.Errorf("write journal: %w", advise(err))
 	}
 	return nil
 }
 
-// Read returns the entries, oldest first. A last line that a crash cut short
-// is left out.
+// cutShort reports whether a crash or a full disk left the last line without
+// its end: what follows must not be appended to it and be lost with it.
+func cutShort(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	last := []byte{0}
+	_, err = file.ReadAt(last, info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// Read returns the entries, oldest first. A line that a crash cut short is
+// left out.
 func (j *Journal) Read() ([]JournalEntry, error) {
 	var entries []JournalEntry
 	for _, name := range []string{journalOldFile, journalFile} {

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/jaco-sh/jaco/signing"
@@ -23,6 +25,8 @@ var (
 	// checksum. It is never replaced by a fresh one.
 	ErrCorrupt = errors.New("the trust store is damaged: restore the file from a backup of this node, " +
 		"or remove the data directory and join again with a new token")
+	// ErrNewerStore is returned for a trust store that this build cannot read.
+	ErrNewerStore = errors.New("the trust store was written by a newer jacod: upgrade this one")
 )
 
 // Record is what a node must not forget: its pin and how far it came.
@@ -79,19 +83,21 @@ type Store struct {
 // of the rest.
 const (
 	storeFile   = "trust.json"
-	storeHeader = "jaco-trust-1 "
+	storeFormat = "jaco-trust-"
+	storeHeader = storeFormat + "1 "
 )
 
 // OpenStore makes the directory (0700) where it is missing.
 func OpenStore(directory string) (*Store, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return nil, fmt.Errorf("open trust store: %w", err)
+		return nil, fmt.Errorf("open trust store: %w", advise(err))
 	}
 	return &Store{directory}, nil
 }
 
 // Load reads the record. It returns ErrNoTrust when there is none, and an
-// error that wraps ErrCorrupt when its bytes are damaged.
+// error that wraps ErrCorrupt when its bytes are damaged, or ErrNewerStore
+// when their format is unknown.
 func (s *Store) Load() (*Record, error) {
 	path := filepath.Join(s.directory, storeFile)
 	data, err := os.ReadFile(path)
@@ -99,10 +105,13 @@ func (s *Store) Load() (*Record, error) {
 		return nil, ErrNoTrust
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read trust store: %w", err)
+		return nil, fmt.Errorf("read trust store: %w", advise(err))
 	}
 	header, body, _ := bytes.Cut(data, []byte("\n"))
 	sum := sha256.Sum256(body)
+	if version, known := bytes.CutPrefix(header, []byte(storeFormat)); known && newer(version) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNewerStore)
+	}
 	if string(header) != storeHeader+hex.EncodeToString(sum[:]) {
 		return nil, fmt.Errorf("%s: %w", path, ErrCorrupt)
 	}
@@ -123,24 +132,47 @@ func (s *Store) Save(record *Record) error {
 	sum := sha256.Sum256(body)
 	data := append([]byte(storeHeader+hex.EncodeToString(sum[:])+"\n"), body...)
 	if err := replaceFile(s.directory, storeFile, data); err != nil {
-		return fmt.Errorf("write trust store: %w", err)
+		return fmt.Errorf("write trust store: %w", advise(err))
 	}
 	return nil
 }
 
+// newer reports whether the rest of a header begins with a version above 1.
+func newer(rest []byte) bool {
+	digits, _, found := bytes.Cut(rest, []byte(" "))
+	version, err := strconv.ParseUint(string(digits), 10, 16)
+	return found && err == nil && version > 1
+}
+
+// advise adds what can be done about an error of the disk.
+func advise(err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: free space on the data directory's file system", err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: mount the data directory's file system writable", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: jacod must own its data directory: run it as root, or chown -R the directory to its user", err)
+	}
+	return err
+}
+
 // replaceFile writes a file of mode 0600 by way of a temporary one, and syncs
-// both the file and the directory that names it.
+// both the file and the directory that names it. The temporary name is fixed,
+// so that crashes leave no more than one behind.
 func replaceFile(directory, name string, data []byte) error {
-	file, err := os.CreateTemp(directory, name+".*")
+	temporary := filepath.Join(directory, name+".tmp")
+	os.Remove(temporary) // left by a crash
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // gone already when all went well
+	defer os.Remove(temporary) // gone already when all went well
 	_, err = file.Write(data)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(file.Name(), filepath.Join(directory, name)); err != nil {
+	if err := os.Rename(temporary, filepath.Join(directory, name)); err != nil {
 		return err
 	}
 	return syncDirectory(directory)
