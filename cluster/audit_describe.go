@@ -56,7 +56,7 @@ func Describe(e AuditEntry) (AuditRecord, error) {
 func (r *AuditRecord) describe(c Command) {
 	switch c := c.(type) {
 	case *InitCluster:
-		r.Node, r.Revision = c.Node.Name, c.Meta.Anchor.String()
+		r.Node, r.Revision = c.Node.Name, revisionText(c.Meta.Anchor)
 		r.Message = fmt.Sprintf("cluster %s initialized on %s: %s, branch %s, anchored at %s",
 			c.Meta.Name, c.Node.Name, c.Meta.Repo.URL, c.Meta.Repo.Branch, c.Meta.Anchor.Short())
 	case *UpdateNode:
@@ -65,7 +65,7 @@ func (r *AuditRecord) describe(c Command) {
 	case *objectDigests:
 		r.describeObjects(c)
 	case *AdvanceRevision:
-		r.Revision = c.Claim.Commit.String()
+		r.Revision = revisionText(c.Claim.Commit)
 		r.Message = fmt.Sprintf("claim %d: from %s to %s", c.Claim.Number, c.Claim.From.Short(), c.Claim.Commit.Short())
 	case *RecordRefusal:
 		r.describeRefusal(c.Refusal)
@@ -92,7 +92,7 @@ func (r *AuditRecord) describeObjects(c *objectDigests) {
 	for _, o := range c.Objects {
 		size += o.Size
 	}
-	r.Message = fmt.Sprintf("%d git objects stored, %d bytes", len(c.Objects), size)
+	r.Message = fmt.Sprintf("git objects stored: %d, of %d bytes", len(c.Objects), size)
 }
 
 func (r *AuditRecord) describeRefusal(f Refusal) {
@@ -100,7 +100,7 @@ func (r *AuditRecord) describeRefusal(f Refusal) {
 	if bad.IsZero() {
 		bad = f.Head
 	}
-	r.Revision = bad.String()
+	r.Revision = revisionText(bad)
 	r.Message = withReason(fmt.Sprintf("commit %s refused as %s", bad.Short(), f.Reason), f.Detail)
 }
 
@@ -139,10 +139,12 @@ func (r *AuditRecord) describePlan(p *ApplyPlan) {
 		{len(p.Deployments), "deployments updated"}, {len(p.DropStatus), "deployments dropped"},
 	} {
 		if part.count > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.what))
+			parts = append(parts, fmt.Sprintf("%s: %d", part.what, part.count))
 		}
 	}
-	r.Message = "plan: " + strings.Join(parts, ", ")
+	if r.Message = strings.Join(parts, ", "); r.Message == "" {
+		r.Message = "nothing to do"
+	}
 }
 
 func (r *AuditRecord) describeReport(c *ReportReplicas) {

@@ -1,7 +1,8 @@
 package cluster
 
 import (
-	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,7 +113,8 @@ func (r *rig) must(c Command) Result {
 func numbered(n, size int) []StoredObject {
 	out := make([]StoredObject, n)
 	for i := range out {
-		out[i] = testObject(signing.BlobObject, fmt.Sprintf("%0*d", size, i))
+		text := strconv.Itoa(i)
+		out[i] = testObject(signing.BlobObject, strings.Repeat(" ", max(0, size-len(text)))+text)
 	}
 	return out
 }
