@@ -9,34 +9,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestParseCluster(t *testing.T) {
-	tests := []struct {
-		name, text string
-		want       *Cluster
-		problems   string // the error, a line each
-	}{
-		{name: "empty", want: &Cluster{}},
-		{name: "comment only", text: "# nothing\n", want: &Cluster{}},
-		{
-			name: "everything",
-			text: "nodes:\n  node-1: {labels: {zone: eu, ssd: true, rack: 5}}\n  node-2: {}\nsync: {interval: 1m}\n",
-			want: &Cluster{
-				SyncInterval: time.Minute,
-				Nodes: map[string]NodeSettings{
-					"node-1": {Labels: map[string]string{"zone": "eu", "ssd": "true", "rack": "5"}},
-					"node-2": {},
-				},
+var clusterTests = []struct {
+	name, text string
+	want       *Cluster
+	problems   string // the error, a line each
+}{
+	{name: "empty", want: &Cluster{}},
+	{name: "comment only", text: "# nothing\n", want: &Cluster{}},
+	{
+		name: "everything",
+		text: "nodes:\n  node-1: {labels: {zone: eu, ssd: true, rack: 5}}\n  node-2: {}\nsync: {interval: 1m}\n",
+		want: &Cluster{
+			SyncInterval: time.Minute,
+			Nodes: map[string]NodeSettings{
+				"node-1": {Labels: map[string]string{"zone": "eu", "ssd": "true", "rack": "5"}},
+				"node-2": {},
 			},
 		},
-		{name: "least interval", text: "sync: {interval: 5s}", want: &Cluster{SyncInterval: 5 * time.Second}},
-		{name: "most interval", text: "sync: {interval: 1h}", want: &Cluster{SyncInterval: time.Hour}},
-		{name: "interval too short", text: "sync: {interval: 4s}", problems: "cluster.yaml:1: sync.interval: 4s is not between 5s and 1h0m0s"},
-		{name: "interval too long", text: "sync:\n  interval: 61m", problems: "cluster.yaml:2: sync.interval: 1h1m0s is not between 5s and 1h0m0s"},
-		{name: "interval no duration", text: "sync: {interval: soon}", problems: `cluster.yaml:1: sync.interval: "soon" is no duration such as 30s`},
-		{name: "interval a number", text: "sync: {interval: 30}", problems: "cluster.yaml:1: sync.interval: must be a text"},
-		{
-			name: "not yet",
-			text: `
+	},
+	{name: "least interval", text: "sync: {interval: 5s}", want: &Cluster{SyncInterval: 5 * time.Second}},
+	{name: "most interval", text: "sync: {interval: 1h}", want: &Cluster{SyncInterval: time.Hour}},
+	{name: "interval too short", text: "sync: {interval: 4s}", problems: "cluster.yaml:1: sync.interval: 4s is not between 5s and 1h0m0s"},
+	{name: "interval too long", text: "sync:\n  interval: 61m", problems: "cluster.yaml:2: sync.interval: 1h1m0s is not between 5s and 1h0m0s"},
+	{name: "interval no duration", text: "sync: {interval: soon}", problems: `cluster.yaml:1: sync.interval: "soon" is no duration such as 30s`},
+	{name: "interval a number", text: "sync: {interval: 30}", problems: "cluster.yaml:1: sync.interval: must be a text"},
+	{
+		name: "not yet",
+		text: `
 nodes:
   n:
     availability: drain
@@ -51,7 +50,7 @@ upgrade: {}
 notifications: {}
 prune: {max_deployments: 3}
 `,
-			problems: `cluster.yaml:4: not supported yet: nodes.n.availability
+		problems: `cluster.yaml:4: not supported yet: nodes.n.availability
 cluster.yaml:5: not supported yet: nodes.n.ingress
 cluster.yaml:6: not supported yet: registries
 cluster.yaml:7: not supported yet: ingress
@@ -62,24 +61,24 @@ cluster.yaml:11: not supported yet: backup
 cluster.yaml:12: not supported yet: upgrade
 cluster.yaml:13: not supported yet: notifications
 cluster.yaml:14: not supported yet: prune`,
-		},
-		{
-			name: "unknown fields",
-			text: "nods: {}\nnodes:\n  n: {label: {}}\nsync: {intervall: 1s}\n",
-			problems: `cluster.yaml:1: nods: unknown field
+	},
+	{
+		name: "unknown fields",
+		text: "nods: {}\nnodes:\n  n: {label: {}}\nsync: {intervall: 1s}\n",
+		problems: `cluster.yaml:1: nods: unknown field
 cluster.yaml:3: nodes.n.label: unknown field
 cluster.yaml:4: sync.intervall: unknown field`,
-		},
-		{
-			name: "wrong types",
-			text: "nodes: [a]\nsync: 5\n",
-			problems: `cluster.yaml:1: nodes: must be a mapping of node names
+	},
+	{
+		name: "wrong types",
+		text: "nodes: [a]\nsync: 5\n",
+		problems: `cluster.yaml:1: nodes: must be a mapping of node names
 cluster.yaml:2: sync: must be a mapping`,
-		},
-		{
-			name: "bad labels",
-			text: "nodes:\n  n:\n    labels:\n      a b: x\n      empty: \"\"\n      none:\n      list: [x]\n      spaced: \"a b\"\n  \"bad name\": {}\n  m: {labels: 5}\n  o:\n",
-			problems: `cluster.yaml:4: nodes.n.labels.a b: not a label name: letters, digits, . _ / and -, at most 63
+	},
+	{
+		name: "bad labels",
+		text: "nodes:\n  n:\n    labels:\n      a b: x\n      empty: \"\"\n      none:\n      list: [x]\n      spaced: \"a b\"\n  \"bad name\": {}\n  m: {labels: 5}\n  o:\n",
+		problems: `cluster.yaml:4: nodes.n.labels.a b: not a label name: letters, digits, . _ / and -, at most 63
 cluster.yaml:5: nodes.n.labels.empty: a label's value must be a text without spaces, at most 255
 cluster.yaml:6: nodes.n.labels.none: a label's value must be a text without spaces, at most 255
 cluster.yaml:7: nodes.n.labels.list: a label's value must be a text without spaces, at most 255
@@ -87,12 +86,14 @@ cluster.yaml:8: nodes.n.labels.spaced: a label's value must be a text without sp
 cluster.yaml:9: nodes.bad name: not a node name
 cluster.yaml:10: nodes.m.labels: must be a mapping
 cluster.yaml:11: nodes.o: must be a mapping`,
-		},
-		{name: "not YAML", text: "nodes: [", problems: "cluster.yaml:1: not readable as YAML: did not find expected node content"},
-		{name: "two documents", text: "nodes: {}\n---\nnodes: {}\n", problems: "cluster.yaml:2: more than one YAML document in the file"},
-		{name: "too deep", text: "nodes: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), problems: "cluster.yaml:1: nested deeper than the limit of 32"},
-	}
-	for _, test := range tests {
+	},
+	{name: "not YAML", text: "nodes: [", problems: "cluster.yaml:1: not readable as YAML: did not find expected node content"},
+	{name: "two documents", text: "nodes: {}\n---\nnodes: {}\n", problems: "cluster.yaml:2: more than one YAML document in the file"},
+	{name: "too deep", text: "nodes: " + strings.Repeat("[", 40) + strings.Repeat("]", 40), problems: "cluster.yaml:1: nested deeper than the limit of 32"},
+}
+
+func TestParseCluster(t *testing.T) {
+	for _, test := range clusterTests {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseCluster([]byte(test.text))
 			if diff := cmp.Diff(test.want, got); diff != "" {

@@ -6,8 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestDiff(t *testing.T) {
-	const base = `
+const diffBase = `
 services:
   web:
     image: nginx:1
@@ -17,23 +16,23 @@ services:
   db: {image: db}
 networks: {back: , other: }
 `
-	tests := []struct {
-		name     string
-		old, new string
-		overlay  string
-		want     []Change
-	}{
-		{name: "nothing", old: base, new: base},
-		{name: "comments", old: base, new: "# hello\n" + base},
-		{name: "from nothing", new: "services: {a: {image: a}}", want: []Change{{Service: "a", Kind: Added}}},
-		{name: "to nothing", old: "services: {a: {image: a}}", want: []Change{{Service: "a", Kind: Removed}}},
-		{
-			name: "renamed", old: "services: {a: {image: a}}", new: "services: {b: {image: a}}",
-			want: []Change{{Service: "a", Kind: Removed}, {Service: "b", Kind: Added}},
-		},
-		{
-			name: "replaced", old: base,
-			new: `
+var diffTests = []struct {
+	name     string
+	old, new string
+	overlay  string
+	want     []Change
+}{
+	{name: "nothing", old: diffBase, new: diffBase},
+	{name: "comments", old: diffBase, new: "# hello\n" + diffBase},
+	{name: "from nothing", new: "services: {a: {image: a}}", want: []Change{{Service: "a", Kind: Added}}},
+	{name: "to nothing", old: "services: {a: {image: a}}", want: []Change{{Service: "a", Kind: Removed}}},
+	{
+		name: "renamed", old: "services: {a: {image: a}}", new: "services: {b: {image: a}}",
+		want: []Change{{Service: "a", Kind: Removed}, {Service: "b", Kind: Added}},
+	},
+	{
+		name: "replaced", old: diffBase,
+		new: `
 services:
   web:
     image: nginx:2
@@ -44,28 +43,30 @@ services:
   db: {image: db}
 networks: {back: {internal: true}, other: }
 `,
-			want: []Change{{"web", Replaced, []string{"environment.B", "environment.C", "image", "network", "stop_signal"}}},
+		want: []Change{{"web", Replaced, []string{"environment.B", "environment.C", "image", "network", "stop_signal"}}},
+	},
+	{
+		name: "scaled", old: diffBase, new: diffBase, overlay: "services: [{name: web, replicas: 5}, {name: db, placement: global}]",
+		want: []Change{{"db", Scaled, []string{"mode", "replicas"}}, {"web", Scaled, []string{"replicas"}}},
+	},
+	{
+		name: "moved", old: diffBase, new: diffBase, overlay: "services: [{name: web, placement: hosts, hosts: [n1]}]",
+		want: []Change{{"web", Moved, []string{"placement.hosts", "placement.strategy"}}},
+	},
+	{
+		name: "several at once", old: "services: {a: {image: a}, b: {image: b}}",
+		new: "services: {a: {image: a2, restart: on-failure, depends_on: [b], deploy: {replicas: 3, update_config: {delay: 1s}, placement: {constraints: [node.hostname==n]}}}, b: {image: b}}",
+		want: []Change{
+			{"a", Replaced, []string{"image"}},
+			{"a", Scaled, []string{"replicas"}},
+			{"a", Moved, []string{"placement.constraints"}},
+			{"a", UpdatedPolicy, []string{"depends_on", "restart_policy", "update_config"}},
 		},
-		{
-			name: "scaled", old: base, new: base, overlay: "services: [{name: web, replicas: 5}, {name: db, placement: global}]",
-			want: []Change{{"db", Scaled, []string{"mode", "replicas"}}, {"web", Scaled, []string{"replicas"}}},
-		},
-		{
-			name: "moved", old: base, new: base, overlay: "services: [{name: web, placement: hosts, hosts: [n1]}]",
-			want: []Change{{"web", Moved, []string{"placement.hosts", "placement.strategy"}}},
-		},
-		{
-			name: "several at once", old: "services: {a: {image: a}, b: {image: b}}",
-			new: "services: {a: {image: a2, restart: on-failure, depends_on: [b], deploy: {replicas: 3, update_config: {delay: 1s}, placement: {constraints: [node.hostname==n]}}}, b: {image: b}}",
-			want: []Change{
-				{"a", Replaced, []string{"image"}},
-				{"a", Scaled, []string{"replicas"}},
-				{"a", Moved, []string{"placement.constraints"}},
-				{"a", UpdatedPolicy, []string{"depends_on", "restart_policy", "update_config"}},
-			},
-		},
-	}
-	for _, test := range tests {
+	},
+}
+
+func TestDiff(t *testing.T) {
+	for _, test := range diffTests {
 		t.Run(test.name, func(t *testing.T) {
 			old := mustCompile(t, "compose.yaml", test.old)
 			new := mustCompile(t, "compose.yaml", test.new, OverlayFile, test.overlay)

@@ -253,6 +253,9 @@ func (c *converter) convertMapping(n *yaml.Node, depth int) (*value, error) {
 		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" {
 			return nil, &placeError{key.Line, "a key must be a string; quote it"}
 		}
+		if len(key.Value) > MaxKey {
+			return nil, &placeError{key.Line, fmt.Sprintf("a key of %d bytes, more than the limit of %d", len(key.Value), MaxKey)}
+		}
 		if first, ok := seen[key.Value]; ok {
 			return nil, &placeError{key.Line, fmt.Sprintf("key %s is already on line %d", quoted(key.Value), first)}
 		}

@@ -166,7 +166,7 @@ func (p *envParser) expand(line int, text string) (string, bool) {
 		return "", p.fail("%s", err)
 	}
 	for _, name := range unset {
-		p.rep.notef(line, "", "variable %s is not set and is empty here", name)
+		p.rep.notef(line, "", "variable %s is not set and is empty here", cut(name, maxQuoted))
 	}
 	return v, true
 }

@@ -189,7 +189,7 @@ func (c *checker) scalar(v *value, path, name string) {
 			return
 		}
 		for _, variable := range unset {
-			c.rep.notef(v.line, name, "variable %s is not set and is empty here", variable)
+			c.rep.notef(v.line, name, "variable %s is not set and is empty here", cut(variable, maxQuoted))
 		}
 		if strings.ContainsRune(expanded, 0) {
 			c.breakf(v, name, "a value cannot hold a NUL character")

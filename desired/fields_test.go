@@ -172,7 +172,7 @@ func TestLimitsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []int{MaxDepth, MaxNodes, MaxEntries, MaxReferences, MaxReferenceDepth, MaxServices, MaxPorts, MaxReplicas, MaxFiles, MaxName} {
+	for _, n := range []int{MaxDepth, MaxNodes, MaxEntries, MaxKey, MaxReferences, MaxReferenceDepth, MaxServices, MaxPorts, MaxReplicas, MaxFiles, MaxName} {
 		if text := grouped(n); !strings.Contains(string(data), "| "+text+" ") {
 			t.Errorf("%s does not name the limit %s", docsFile, text)
 		}

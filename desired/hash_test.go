@@ -178,4 +178,3 @@ func TestEncodingIsInjective(t *testing.T) {
 		}
 	})
 }
-

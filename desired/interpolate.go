@@ -128,7 +128,7 @@ func (e *expansion) braced(body string, depth int) error {
 		v = ""
 	case '?':
 		if !set {
-			message := fmt.Sprintf("required variable %s is missing a value", name)
+			message := fmt.Sprintf("required variable %s is missing a value", cut(name, maxQuoted))
 			if word != "" {
 				message += ": " + quoted(word)
 			}

@@ -24,6 +24,8 @@ const (
 	MaxNodes = 100_000
 	// MaxEntries bounds the entries of one YAML mapping or list.
 	MaxEntries = 4_096
+	// MaxKey bounds, in bytes, a key of a YAML mapping.
+	MaxKey = 256
 	// MaxReferences bounds the `${` of one scalar or one variable's value.
 	MaxReferences = 256
 	// MaxReferenceDepth bounds how deep ${A:-${B:-…}} nests.

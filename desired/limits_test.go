@@ -69,6 +69,10 @@ func TestHostileInput(t *testing.T) {
 		{"a long number", service("    labels: {n: " + strings.Repeat("9", 100) + "}"), "number too long"},
 		{"many problems", service(repeat(3000, "    wrong%d: 1\n")), "and 2900 more problems"},
 		{"a dependency chain of all services", "services:\n" + repeat(999, "  s%[1]d: {image: nginx, depends_on: [s%[1]d]}\n") + "  last: {image: nginx}\n", "services wait for each other"},
+		{"a long key over many entries", "? " + strings.Repeat("s", 1<<19) + "\n: {" + repeat(4000, "k%d: 1, ") + "}\n" + service(""), "a key of 524288 bytes, more than the limit of 256"},
+		{"many unset variables", service("    command:\n" + repeat(4000, "      - $V%d\n") + "    wrong: 1\n"), "services.web.wrong: unknown field"},
+		{"escapes for a terminal", service("    \"wrong\\e[31m\\nline\": 1\n"), "services.web.wrong\ufffd[31m\ufffdline: unknown field"},
+		{"an unknown anchor of 1 MiB", "a: *" + strings.Repeat("x", 1<<20-10), "not readable as YAML"},
 		{"too many replicas", service("    deploy: {replicas: 2000000000}"), "must be a whole number from 0 to 10000"},
 		{"a duration beyond all clocks", service("    stop_grace_period: 90000000h"), "stop_grace_period: not a valid value"},
 	}

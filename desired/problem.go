@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -12,8 +13,14 @@ import (
 // into status and the audit log, so their number must not follow the input.
 const maxProblems = 100
 
-// maxQuoted bounds, in bytes, how much of a user's value a message repeats.
-const maxQuoted = 80
+// maxNotes bounds the notes of a deployment for the same reason.
+const maxNotes = 1_000
+
+// The bounds, in bytes, of a message and of a user's value within it.
+const (
+	maxMessage = 512
+	maxQuoted  = 80
+)
 
 // Problem is one reason why files cannot become desired state.
 type Problem struct {
@@ -41,7 +48,7 @@ func (p Problem) String() string {
 
 // Problems are all the reasons found in one go, sorted by file, line and
 // field. Compile and ParseCluster return them as their error.
-type Problems []Problem
+type Problems []Problem //nolint:errname // a list of problems that is handed around as a value too
 
 // Error prints one problem a line.
 func (ps Problems) Error() string {
@@ -70,11 +77,11 @@ func (r *report) in(file string) *report {
 }
 
 func (r *report) addf(line int, field, format string, args ...any) {
-	*r.problems = append(*r.problems, Problem{r.file, line, field, fmt.Sprintf(format, args...)})
+	*r.problems = append(*r.problems, Problem{clean(r.file), line, clean(field), clean(fmt.Sprintf(format, args...))})
 }
 
 func (r *report) notef(line int, field, format string, args ...any) {
-	*r.notes = append(*r.notes, Note{r.file, line, field, fmt.Sprintf(format, args...)})
+	*r.notes = append(*r.notes, Note{clean(r.file), line, clean(field), clean(fmt.Sprintf(format, args...))})
 }
 
 func (r *report) failed() bool { return len(*r.problems) > 0 }
@@ -106,18 +113,37 @@ func (r *report) sortedNotes() []Note {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	})
-	return slices.Compact(notes)
+	notes = slices.Compact(notes)
+	if more := len(notes) - maxNotes; more > 0 {
+		notes = append(notes[:maxNotes:maxNotes], Note{File: r.file, Message: fmt.Sprintf("and %d more notes", more)})
+	}
+	return notes
+}
+
+// clean bounds a text and takes control characters out of it: it ends up in
+// logs and on terminals, one problem a line.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, cut(s, maxMessage))
+}
+
+// cut shortens a text to about that many bytes, at the border of a character.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
 }
 
 // quoted is a user's value for a message: cut to a bounded length and printed
 // without control characters.
 func quoted(s string) string {
-	if len(s) > maxQuoted {
-		cut := maxQuoted
-		for cut > 0 && !utf8.RuneStart(s[cut]) {
-			cut--
-		}
-		s = s[:cut] + "…"
-	}
-	return fmt.Sprintf("%q", s)
+	return fmt.Sprintf("%q", cut(s, maxQuoted))
 }

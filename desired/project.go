@@ -17,8 +17,23 @@ func casts() map[string]func(string) (any, error) {
 	out := make(map[string]func(string) (any, error), len(options.Interpolate.TypeCastMapping))
 	for path, cast := range options.Interpolate.TypeCastMapping {
 		out[path.String()] = cast
+		if v, err := cast("true"); err == nil && v == true {
+			out[path.String()] = castBool
+		}
 	}
 	return out
+}
+
+// castBool takes the words that compose-go takes, which writes a warning to
+// the process's standard error for some of them.
+func castBool(text string) (any, error) {
+	switch strings.ToLower(text) {
+	case "true", "y", "yes", "on":
+		return true, nil
+	case "false", "n", "no", "off":
+		return false, nil
+	}
+	return nil, errValue
 }
 
 // loadProject lets compose-go turn a checked tree into its model. The tree was
@@ -113,10 +128,8 @@ func sorted(v *value) []entry {
 	return entries
 }
 
+// firstLine is the part of compose-go's error that names what is wrong.
 func firstLine(err error) string {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	if len(line) > 3*maxQuoted {
-		line = quoted(line)
-	}
 	return line
 }

@@ -123,11 +123,7 @@ func schemaMessage(e *jsonschema.ValidationError, printer *message.Printer) stri
 	case *kind.Required:
 		slices.Sort(k.Missing)
 	}
-	text := e.ErrorKind.LocalizedString(printer)
-	if len(text) > 2*maxQuoted {
-		text = quoted(text)
-	}
-	return text
+	return e.ErrorKind.LocalizedString(printer)
 }
 
 // place is where something stands in a document.
