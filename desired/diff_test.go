@@ -16,6 +16,7 @@ services:
   db: {image: db}
 networks: {back: , other: }
 `
+
 var diffTests = []struct {
 	name     string
 	old, new string
