@@ -89,8 +89,11 @@ func TestLeadershipTransfer(t *testing.T) {
 	for _, n := range r.nodes {
 		n.state.waitFor(t, "one")
 	}
-	if err := first.LeadershipTransfer(t.Context()); err != nil {
-		t.Fatal(err)
+	// On a loaded machine the other may not win its election in time.
+	for first.IsLeader() {
+		if err := first.LeadershipTransfer(r.ctx); r.ctx.Err() != nil {
+			t.Fatal(err)
+		}
 	}
 	second := r.leader(r.others(first)...)
 	second.mustPropose("two")
@@ -146,10 +149,10 @@ func TestWhileLeaderFollowsTheTerms(t *testing.T) {
 
 	// Leading again, it sees what the other leader did in between.
 	for !leader.IsLeader() {
-		at := r.leader()
-		if at != leader {
-			// The transfer goes to whoever is furthest along, which may be the third.
-			if err := at.LeadershipTransfer(t.Context()); err != nil && !errors.Is(err, ErrNotLeader) {
+		if at := r.leader(); at != leader {
+			// The transfer goes to whoever is furthest along, which may be the third,
+			// and may time out on a loaded machine.
+			if err := at.LeadershipTransfer(r.ctx); r.ctx.Err() != nil {
 				t.Fatal(err)
 			}
 		}

@@ -260,7 +260,11 @@ func (n *testNode) open() {
 	}
 	n.state = newMemory()
 	secured := tls.NewListener(&cuttable{l, n}, n.id.ServerConfig(n.rig.member))
-	n.Consensus, err = New(testConfig(n.rig.t, n.dir, n.name, n.address), n.state, Stream{Listener: secured, Dial: n.connect})
+	cfg := testConfig(n.rig.t, n.dir, n.name, n.address)
+	if len(n.rig.nodes) == 1 { // there is nobody to be slow
+		cfg.Heartbeat, cfg.Election, cfg.Lease = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	}
+	n.Consensus, err = New(cfg, n.state, Stream{Listener: secured, Dial: n.connect})
 	if err != nil {
 		n.rig.t.Fatal(err)
 	}
