@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -245,4 +246,26 @@ func (r *Repo) push(ctx context.Context, flags, refs []string) error {
 	}
 	_, err := r.Git(ctx, append(append(append([]string{"push", "-q"}, flags...), "origin"), refs...)...)
 	return err
+}
+
+// SignWith makes the clone sign with the key by itself, as a developer sets
+// their clone up: git commit -S and git rebase -S need no more options.
+func (r *Repo) SignWith(ctx context.Context, key *Key) error {
+	options := key.gitConfig()
+	for i := 1; i < len(options); i += 2 { // pairs of -c and name=value
+		name, value, _ := strings.Cut(options[i], "=")
+		if _, err := r.Git(ctx, "config", name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Shell runs a command line in the clone, such as an advice, and returns what
+// it prints. An editor that it opens keeps the text as it is.
+func (r *Repo) Shell(ctx context.Context, line string) (string, error) {
+	cmd := r.git.command(ctx, r.ns, "sh", "-c", line)
+	cmd.Dir = r.Dir
+	cmd.Env = append(cmd.Env, "GIT_EDITOR=true")
+	return output(cmd)
 }

@@ -1,0 +1,3 @@
+// Package push is the suite of the main job: over every transport, a signed
+// push runs, changes roll, and what is retired goes.
+package push
