@@ -32,20 +32,18 @@ func (r *report) text(v *value, name string) (string, bool) {
 	return s, true
 }
 
-// texts reads a list of strings.
-func (r *report) texts(v *value, name string) ([]string, bool) {
+// texts checks a list of strings.
+func (r *report) texts(v *value, name string) bool {
 	if v.shape != list {
 		r.addf(v.line, name, "must be a list")
-		return nil, false
+		return false
 	}
 	all := true
-	out := make([]string, 0, len(v.items))
 	for i, item := range v.items {
-		s, ok := r.text(item, fmt.Sprintf("%s[%d]", name, i))
+		_, ok := r.text(item, fmt.Sprintf("%s[%d]", name, i))
 		all = all && ok
-		out = append(out, s)
 	}
-	return out, all
+	return all
 }
 
 // integer reads a whole number within bounds.

@@ -27,14 +27,14 @@ func TestCompile(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			d, err := Compile(os.DirFS(filepath.Join(dir, "in")), "shop", "deployments/shop")
-			file, got := filepath.Join(dir, "want.json"), ""
+			var file, got string
 			if err != nil {
 				file, got = filepath.Join(dir, "want.err"), err.Error()+"\n"
 				if !errors.As(err, new(Problems)) {
 					t.Errorf("error of type %T, want Problems", err)
 				}
 			} else {
-				got = toJSON(t, d)
+				file, got = filepath.Join(dir, "want.json"), toJSON(t, d)
 			}
 			checkGolden(t, file, got)
 			again, errAgain := Compile(os.DirFS(filepath.Join(dir, "in")), "shop", "deployments/shop")

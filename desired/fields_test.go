@@ -101,11 +101,11 @@ func writeField(path string) (text, name string) {
 	parts := strings.Split(path, ".")
 	text = "null"
 	for i := len(parts) - 1; i > 0; i-- {
-		switch {
-		case parts[i] == "[]":
+		switch parts[i] {
+		case "[]":
 			text = "[" + text + "]"
 			name = "[0]" + name
-		case parts[i] == "*":
+		case "*":
 			text = "{some: " + text + "}"
 			name = ".some" + name
 		default:

@@ -74,6 +74,7 @@ func TestSpecHashCoversEveryField(t *testing.T) {
 			if v.Len() > 0 {
 				visit(v.Index(0), name+"[0]")
 			}
+		default:
 		}
 		old := reflect.ValueOf(v.Interface())
 		changeValue(t, v, name)

@@ -26,7 +26,7 @@ func TestExpand(t *testing.T) {
 		{in: "$1 $-", want: "$1 $-"},
 		{in: "$D", want: "$A"}, // values are not expanded again
 		{in: "${B:-b} ${B-b} ${C:-c} ${C-c}", want: "b  c c"},
-		{in: "${A:+set} ${B:+set} ${B+set} ${C+set}", want: "set  set "},
+		{in: "${A:+one},${B:+two},${B+three},${C+four}", want: "one,,three,"},
 		{in: "${C:-${B:-${A}}}", want: "alpha"},
 		{in: `${C:-{"json": {"a": 1}}}`, want: `{"json": {"a": 1}}`},
 		{in: "${A:?needed}", want: "alpha"},

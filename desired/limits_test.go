@@ -30,7 +30,7 @@ func repeat(n int, format string) string {
 // bomb is n anchors that each stand for ten of the one before.
 func bomb(n int) string {
 	var b strings.Builder
-	b.WriteString("x-0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	b.WriteString("x-0: &a0 [" + strings.Repeat("x, ", 9) + "x]\n")
 	for i := 1; i <= n; i++ {
 		fmt.Fprintf(&b, "x-%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 10), ", "))
 	}

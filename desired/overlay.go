@@ -93,12 +93,12 @@ func (o *overlay) readServices(v *value, name string, rep *report) {
 				}
 			},
 			"hosts": func(e entry, name string) {
-				if _, ok := rep.texts(e.value, name); ok {
+				if rep.texts(e.value, name) {
 					s.hosts = e.value
 				}
 			},
 			"networks": func(e entry, name string) {
-				if _, ok := rep.texts(e.value, name); ok {
+				if rep.texts(e.value, name) {
 					s.networks = e.value
 				}
 			},

@@ -159,6 +159,7 @@ func (v *value) step(step string) (next *value, line int, name string) {
 		if e := v.get(step); e != nil {
 			return e.value, e.line, "." + step
 		}
+	case scalar:
 	case list:
 		if i, err := strconv.Atoi(step); err == nil && i >= 0 && i < len(v.items) {
 			return v.items[i], v.items[i].line, "[" + step + "]"
