@@ -285,18 +285,24 @@ func TestBeforeAndAfterRun(t *testing.T) {
 	}
 }
 
-func TestRunRefuses(t *testing.T) {
-	bootstrapped := func(t *testing.T, n *testNode) {
-		if err := n.Bootstrap(); err != nil {
-			t.Fatal(err)
-		}
+// refusal is a directory that Run must not take up.
+type refusal struct {
+	prepare func(t *testing.T, n *testNode)
+	want    error
+	advice  string
+}
+
+func bootstrapped(t *testing.T, n *testNode) {
+	t.Helper()
+	if err := n.Bootstrap(); err != nil {
+		t.Fatal(err)
 	}
-	log := func(n *testNode) string { return filepath.Join(n.dir, "raft", logFile) }
-	for name, c := range map[string]struct {
-		prepare func(t *testing.T, n *testNode)
-		want    error
-		advice  string
-	}{
+}
+
+func logPath(n *testNode) string { return filepath.Join(n.dir, "raft", logFile) }
+
+func refusals() map[string]refusal {
+	return map[string]refusal{
 		"nothing there": {func(*testing.T, *testNode) {}, ErrNoState, "bootstrap init"},
 		"log removed beside a snapshot": {func(t *testing.T, n *testNode) {
 			bootstrapped(t, n)
@@ -306,26 +312,26 @@ func TestRunRefuses(t *testing.T) {
 			if err := n.Snapshot(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(n.stop(), os.Remove(log(n))); err != nil {
+			if err := errors.Join(n.stop(), os.Remove(logPath(n))); err != nil {
 				t.Fatal(err)
 			}
 			n.open()
 		}, ErrDamaged, "missing beside its snapshots"},
 		"log emptied": {func(t *testing.T, n *testNode) {
 			bootstrapped(t, n)
-			if err := os.Truncate(log(n), 0); err != nil {
+			if err := os.Truncate(logPath(n), 0); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrDamaged, "restore"},
 		"log overwritten": {func(t *testing.T, n *testNode) {
 			bootstrapped(t, n)
-			if err := os.WriteFile(log(n), make([]byte, 64<<10), 0o600); err != nil {
+			if err := os.WriteFile(logPath(n), make([]byte, 64<<10), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, "restore"},
 		"log's pages overwritten": {func(t *testing.T, n *testNode) {
 			bootstrapped(t, n)
-			data, err := os.ReadFile(log(n))
+			data, err := os.ReadFile(logPath(n))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -333,7 +339,7 @@ func TestRunRefuses(t *testing.T) {
 			for i := 2 * page; i < len(data); i++ { // behind the two meta pages
 				data[i] = 0xff
 			}
-			if err := os.WriteFile(log(n), data, 0o600); err != nil {
+			if err := os.WriteFile(logPath(n), data, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrDamaged, "restore"},
@@ -342,14 +348,14 @@ func TestRunRefuses(t *testing.T) {
 			n.run()
 			n.rig.leader()
 			n.mustPropose(strings.Repeat("x", 1<<20))
-			info, err := os.Stat(log(n))
-			if err := errors.Join(err, n.stop(), os.Truncate(log(n), info.Size()/2)); err != nil {
+			info, err := os.Stat(logPath(n))
+			if err := errors.Join(err, n.stop(), os.Truncate(logPath(n), info.Size()/2)); err != nil {
 				t.Fatal(err)
 			}
 			n.open()
 		}, ErrDamaged, "cut short"},
 		"log a directory": {func(t *testing.T, n *testNode) {
-			if err := os.MkdirAll(log(n), 0o700); err != nil {
+			if err := os.MkdirAll(logPath(n), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrDamaged, "no regular file"},
@@ -372,7 +378,11 @@ func TestRunRefuses(t *testing.T) {
 			n.open()
 			n.state.load = cluster.ErrCorrupt
 		}, cluster.ErrCorrupt, "restore"},
-	} {
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	for name, c := range refusals() {
 		t.Run(name, func(t *testing.T) {
 			n := newRig(t, 1).nodes[0]
 			n.open()

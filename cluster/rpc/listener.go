@@ -55,6 +55,11 @@ func Listen(ctx context.Context, address string, config *tls.Config, logger *slo
 	if err != nil {
 		return nil, explainListen(address, err)
 	}
+	return NewListener(port, config, logger), nil
+}
+
+// NewListener makes a control port of one that is open already.
+func NewListener(port net.Listener, config *tls.Config, logger *slog.Logger) *Listener {
 	return &Listener{
 		port:       port,
 		config:     config,
@@ -62,7 +67,7 @@ func Listen(ctx context.Context, address string, config *tls.Config, logger *slo
 		raft:       newBranch(port.Addr()),
 		grpc:       newBranch(port.Addr()),
 		handshakes: list.New(),
-	}, nil
+	}
 }
 
 func explainListen(address string, err error) error {
