@@ -158,6 +158,7 @@ func TestDecodeCommitRefuses(t *testing.T) {
 			"author A U Thor <a@example.com> 1777636800 +0200\nparent 1111111111111111111111111111111111111111\n", `want header "committer"`},
 		{"two authors", "committer C", "author A <a> 1 +0000\ncommitter C", `want header "committer"`},
 		{"no name or space", "A U Thor <", "<", "author"},
+		{"no space before the email", "Thor <", "Thor<", "author"},
 		{"no email", "A U Thor <a@example.com>", "A U Thor", "author"},
 		{"angle in name", "A U Thor", "A > Thor", "author"},
 		{"angle in email", "a@example.com", "a<b", "author"},

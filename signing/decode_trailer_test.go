@@ -26,6 +26,8 @@ func TestTrailers(t *testing.T) {
 		{"not in the middle", "subject\n\nApproves: x\n\nbody\n", nil},
 		{"prose refuses the paragraph", "subject\n\nsome prose\nApproves: x\n", nil},
 		{"a line of git's saves it", "subject\n\nsome prose\nApproves: x\nSigned-off-by: A <a>\n", []string{"x"}},
+		{"a quarter of trailers", "s\n\na\nb\nc\nd\ne\nf\nApproves: x\nSigned-off-by: A <a>\n", []string{"x"}},
+		{"less than a quarter", "s\n\na\nb\nc\nd\ne\nf\ng\nApproves: x\nSigned-off-by: A <a>\n", nil},
 		{"three quarters of prose", "s\n\na\nb\nc\nd\nSigned-off-by: A <a>\n", nil},
 		{"continued", "subject\n\nApproves: x\n  y\n", []string{"x y"}},
 		{"blank lines behind", "subject\n\nApproves: x\n\n \n", []string{"x"}},

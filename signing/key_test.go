@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,6 +50,9 @@ func TestKeyNamesSubkeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n := len(keys[0].openpgp); n != 1 {
+		t.Errorf("%d keys that may sign, want the signing subkey alone", n)
+	}
 	sub := keys[0].openpgp[0].fingerprint
 	if sub == keys[0].Fingerprint {
 		t.Fatal("the fixture's primary key signs itself")
@@ -88,6 +92,12 @@ func TestParseKeysRefuses(t *testing.T) {
 	rsa := strings.Fields(string(readFixture(t, "keys/ssh-rsa3072.pub")))
 	pgp := string(readFixture(t, "keys/openpgp-ed25519.asc"))
 	fixture := func(name string) string { return string(readFixture(t, "keys/"+name)) }
+	// The exponent 65537 with a zero in front.
+	padded, err := base64.StdEncoding.DecodeString(rsa[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	padded = append(append(bytes.Clone(padded[:11]), 0, 0, 0, 4, 0), padded[15:]...)
 	tests := []struct {
 		name, material, want string
 		weak                 bool
@@ -103,6 +113,7 @@ func TestParseKeysRefuses(t *testing.T) {
 		{"another type", "ssh-rsa " + ed25519[1], "holds a ssh-ed25519 key", false},
 		{"cut off", "ssh-rsa " + rsa[1][:40], "ssh-rsa key", false},
 		{"trailing data", "ssh-ed25519 " + ed25519[1] + "AAAA", "ssh-ed25519 key", false},
+		{"padded exponent", "ssh-rsa " + base64.StdEncoding.EncodeToString(padded), "not in canonical form", false},
 		{"RSA of 2048 bits", fixture("ssh-rsa2048.pub"), "RSA of 2048 bits", true},
 		{"DSA", fixture("ssh-dsa.pub"), "ssh-dss", true},
 		{"certificate", fixture("ssh-cert-cert.pub"), "certificates", true},

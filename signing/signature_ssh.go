@@ -71,7 +71,8 @@ func (k *Keyring) verifySSH(payload, signature []byte) (Key, error) {
 	return key, nil
 }
 
-// parseSSHBlob reads the parts of a signature, in their one encoding.
+// parseSSHBlob reads the parts of a signature. Strings have one encoding, and
+// Unmarshal refuses data behind them.
 func parseSSHBlob(raw []byte) (*sshBlob, error) {
 	rest, ok := bytes.CutPrefix(raw, []byte(sshMagic))
 	if !ok {
@@ -87,9 +88,6 @@ func parseSSHBlob(raw []byte) (*sshBlob, error) {
 	// The reserved part is not covered by the signature.
 	if len(blob.Reserved) != 0 {
 		return nil, badSignature("SSH signature with data in its reserved part")
-	}
-	if !bytes.Equal(ssh.Marshal(blob), rest) {
-		return nil, badSignature("SSH signature is not canonical")
 	}
 	return &blob, nil
 }
@@ -108,14 +106,11 @@ func sshDigest(hash string, payload []byte) ([]byte, error) {
 }
 
 // parseSSHSignature reads the innermost part, the signature proper, and checks
-// that it is one that the key makes, in its one encoding.
+// that it is one that the key makes.
 func parseSSHSignature(key Key, raw []byte) (*ssh.Signature, error) {
 	var sig ssh.Signature
 	if err := ssh.Unmarshal(raw, &sig); err != nil {
 		return nil, badSignature("SSH signature: %v", err)
-	}
-	if !bytes.Equal(ssh.Marshal(sig), raw) {
-		return nil, badSignature("SSH signature is not canonical")
 	}
 	switch key.Kind {
 	case ssh.KeyAlgoRSA:
