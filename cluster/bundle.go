@@ -35,12 +35,17 @@ const (
 	bundleSignature bundleKind = 5
 )
 
-// BundleSigner signs a bundle's head with a node's key.
+// BundleSigner signs a bundle's head with a node's key, as identity.Identity
+// does.
 type BundleSigner interface {
-	// Sign returns the ed25519 signature over digest and the PEM certificate
-	// of the key that made it.
+	// Sign returns the ed25519 signature over nodeSignaturePrefix and the
+	// SHA-256 digest, and the PEM certificate of the key that made it.
 	Sign(digest [32]byte) (signature, certPEM []byte, err error)
 }
+
+// nodeSignaturePrefix keeps what a node's key signs here apart from everything
+// else that it signs. Never change it.
+const nodeSignaturePrefix = "jaco node signature 1\x00"
 
 // WriteBundle writes all that is needed to verify the cluster's history
 // offline: the audit log and the git objects that its claims refer to. The

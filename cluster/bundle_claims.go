@@ -40,7 +40,7 @@ func (v *bundleVerifier) readSignature(body []byte) error {
 		return v.fail("the log records no node with the signer's key %x", fingerprint)
 	}
 	key, ok := certificate.PublicKey.(ed25519.PublicKey)
-	if !ok || !ed25519.Verify(key, v.signed[:], s.Signature) {
+	if !ok || !ed25519.Verify(key, append([]byte(nodeSignaturePrefix), v.signed[:]...), s.Signature) {
 		return v.fail("the signature of node %s over the head is wrong", node)
 	}
 	v.report.Signatures = append(v.report.Signatures, BundleSignature{Node: node, Key: hex.EncodeToString(fingerprint[:])})

@@ -146,27 +146,27 @@ func findReplica(s *Snapshot, id string) (r Replica, forgotten bool, err error) 
 // forgottenReplica puts a replica together from the audit log, newest first:
 // its node's reports, then the plan that made it.
 func forgottenReplica(s *Snapshot, id string) (Replica, error) {
+	if !validReplicaID(id) {
+		var err error
+		if id, err = replicaOfContainer(s, id); err != nil {
+			return Replica{}, err
+		}
+	}
 	var r Replica
 	for e, err := range s.AuditEntries(true) {
 		if err != nil {
 			return Replica{}, err
 		}
-		entry, err := Decode(e.Received)
-		if err != nil || e.Outcome != "" {
-			continue // nothing that was applied and that this build can read
-		}
-		switch c := entry.Command.(type) {
+		switch c := appliedCommand(e).(type) {
 		case *ReportReplicas:
 			for _, report := range c.Reports {
-				known := report.ID == r.ID || report.ID == id
-				named := r.ID == "" && report.ContainerID != "" && strings.HasPrefix(report.ContainerID, id)
-				if known || named {
+				if report.ID == id {
 					r.fillIn(report)
 				}
 			}
 		case *ApplyPlan:
 			for _, created := range c.Create {
-				if created.ID == id || created.ID == r.ID {
+				if created.ID == id {
 					created.CreatedAt = e.Time
 					created.Phase, created.ContainerID, created.ImageDigest = r.Phase, r.ContainerID, r.ImageDigest
 					return created, nil
@@ -174,12 +174,43 @@ func forgottenReplica(s *Snapshot, id string) (Replica, error) {
 			}
 		}
 	}
-	return Replica{}, fmt.Errorf("no container or replica %q: %w", id, ErrNotFound)
+	return Replica{}, fmt.Errorf("replica %s: %w", id, ErrNotFound)
+}
+
+// replicaOfContainer finds in the audit log which replica last had a container.
+func replicaOfContainer(s *Snapshot, container string) (string, error) {
+	for e, err := range s.AuditEntries(true) {
+		if err != nil {
+			return "", err
+		}
+		c, ok := appliedCommand(e).(*ReportReplicas)
+		if !ok {
+			continue
+		}
+		for _, report := range c.Reports {
+			if strings.HasPrefix(report.ContainerID, container) {
+				return report.ID, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no container or replica %q: %w", container, ErrNotFound)
+}
+
+// appliedCommand returns the command of an entry that was applied; nil when it
+// was refused or this build cannot read it.
+func appliedCommand(e AuditEntry) Command {
+	if e.Outcome != "" {
+		return nil
+	}
+	entry, err := Decode(e.Received)
+	if err != nil {
+		return nil
+	}
+	return entry.Command
 }
 
 // fillIn takes from an older report what newer ones did not say.
 func (r *Replica) fillIn(report ReplicaReport) {
-	r.ID = report.ID
 	if r.Phase == "" {
 		r.Phase = report.Phase
 	}
