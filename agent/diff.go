@@ -172,6 +172,7 @@ func (d *differ) stop(r cluster.Replica, c *Container) {
 	switch {
 	case m.busy == actStart:
 		d.plan.cancel = append(d.plan.cancel, r.ID)
+		return // it gives up at once, and then there is more to say
 	case c == nil && m.busy == "":
 		d.decide(r, c, outcome{phase: cluster.Stopped, exitCode: m.seen.exitCode})
 		return

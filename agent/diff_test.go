@@ -124,8 +124,7 @@ func TestDiffOneReplica(t *testing.T) {
 			s.stop("a", cluster.Preparing)
 			s.remember("a", memory{busy: actStart})
 		}, `
-			cancel a
-			report a Stopping`},
+			cancel a`},
 		{"told to stop: a failed start does not hold up the end", func(s *scene) {
 			s.stop("a", cluster.Starting)
 			s.runs(edit(func(c *Container) { c.Status = StatusCreated }))

@@ -119,7 +119,11 @@ func serve[T any](ctx context.Context, h *fakeHandle, op, args string, takes tim
 		if a.err != nil {
 			text += ": " + a.err.Error()
 		}
-		h.log.print("engine", text)
+		if op != "inspect" || !errors.Is(a.err, ErrNotFound) {
+			// Whether a container that disappears is looked at once more before
+			// that is known has no order.
+			h.log.print("engine", text)
+		}
 		reply <- a
 	}()
 	select {

@@ -25,6 +25,7 @@ type loop struct {
 	networks   map[string]Network
 	memory     map[string]memory
 	cancels    map[string]context.CancelFunc
+	events     []cluster.Event // to be audited with the next reports
 }
 
 // observation is a container and when somebody began to look at it.
@@ -106,7 +107,8 @@ func (l *loop) pass(ctx context.Context) time.Time {
 		l.update(a.key, func(m *memory) { m.busy, m.reached = a.kind, progress{} })
 		l.cancels[a.key] = l.exec.begin(ctx, a)
 	}
-	l.reports.want(now, p.reports, assigned)
+	l.reports.want(now, p.reports, assigned, l.events)
+	l.events = nil
 	return p.wake
 }
 
@@ -118,7 +120,7 @@ func (l *loop) fix(r cluster.Replica, o outcome) {
 	if o.event == "" {
 		return
 	}
-	l.reports.record(cluster.Event{
+	l.events = append(l.events, cluster.Event{
 		Type: o.event, Node: l.cfg.Node, Deployment: r.Deployment, Service: r.Service,
 		Replica: r.ID, Revision: r.Revision, Message: o.reason,
 	})
@@ -208,13 +210,15 @@ func (l *loop) onListed(m listed) {
 	}
 	l.observed = true
 	l.info = m.info
-	l.reports.nodeState(NodeStatus{Ready: true, Info: m.info})
-	if l.wasLost {
-		l.wasLost = false
-		l.Log.Info("the engine answers again", "version", m.info.Version)
-		l.reports.record(cluster.Event{Type: cluster.EventEngineBack, Node: l.cfg.Node,
-			Message: "engine " + m.info.Version + " answers again"})
+	status := NodeStatus{Ready: true, Info: m.info}
+	if !l.wasLost {
+		l.reports.nodeState(status)
+		return
 	}
+	l.wasLost = false
+	l.Log.Info("the engine answers again", "version", m.info.Version)
+	l.reports.nodeState(status, cluster.Event{Type: cluster.EventEngineBack, Node: l.cfg.Node,
+		Message: "engine " + m.info.Version + " answers again"})
 }
 
 // onLost stops everything that needs the engine until it is back.
@@ -232,8 +236,8 @@ func (l *loop) onLost(err error) {
 	l.wasLost = true
 	l.Log.Error("the engine does not answer", "error", err)
 	reason := clip(clean("the engine does not answer: "+err.Error()), 512)
-	l.reports.nodeState(NodeStatus{Reason: reason, Info: l.info})
-	l.reports.record(cluster.Event{Type: cluster.EventEngineLost, Node: l.cfg.Node, Message: reason})
+	l.reports.nodeState(NodeStatus{Reason: reason, Info: l.info},
+		cluster.Event{Type: cluster.EventEngineLost, Node: l.cfg.Node, Message: reason})
 }
 
 // onLooked takes in one inspection, unless something newer is known.

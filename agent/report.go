@@ -52,9 +52,10 @@ func newReporter(to Reporter, cfg Config, log *slog.Logger) *reporter {
 	}
 }
 
-// want replaces what is to be reported. assigned are the replicas that exist:
-// what is remembered of others is forgotten.
-func (r *reporter) want(now time.Time, reports []cluster.ReplicaReport, assigned map[string]bool) {
+// want replaces what is to be reported and adds events to be audited, which
+// never go ahead of the reports. assigned are the replicas that exist: what is
+// remembered of others is forgotten.
+func (r *reporter) want(now time.Time, reports []cluster.ReplicaReport, assigned map[string]bool, events []cluster.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	wanted := make(map[string]wish, len(reports))
@@ -74,29 +75,29 @@ func (r *reporter) want(now time.Time, reports []cluster.ReplicaReport, assigned
 		}
 	}
 	r.wanted = wanted
-	if len(wanted) > 0 {
+	r.recordLocked(events)
+	if len(wanted)+len(events) > 0 {
 		poke(r.wake)
 	}
 }
 
-// record adds an event. When too many wait, the oldest are dropped.
-func (r *reporter) record(e cluster.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-	if n := len(r.events) - maxEvents; n > 0 {
-		r.log.Error("events were dropped: the cluster takes none", "events", n)
-		r.events = r.events[n:]
-	}
-	poke(r.wake)
-}
-
-// nodeState says whether this node can run replicas.
-func (r *reporter) nodeState(s NodeStatus) {
+// nodeState says whether this node can run replicas, with the events that go
+// with it.
+func (r *reporter) nodeState(s NodeStatus, events ...cluster.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.node = &s
+	r.recordLocked(events)
 	poke(r.wake)
+}
+
+// recordLocked adds events. When too many wait, the oldest are dropped.
+func (r *reporter) recordLocked(events []cluster.Event) {
+	r.events = append(r.events, events...)
+	if n := len(r.events) - maxEvents; n > 0 {
+		r.log.Error("events were dropped: the cluster takes none", "events", n)
+		r.events = slices.Clone(r.events[n:])
+	}
 }
 
 func (r *reporter) run(ctx context.Context) error {

@@ -22,13 +22,19 @@ func (l *loop) onEvent(e Event) {
 			return
 		}
 		e.Replica = known.Labels[LabelReplica]
+		if !l.memory[e.Replica].seen.died.IsZero() {
+			return // a container that ends leaves its networks
+		}
 	}
 	if e.Replica != "" {
 		l.update(e.Replica, func(m *memory) { m.note(e) })
 	}
-	if e.Action == ActionDestroy {
+	switch e.Action {
+	case ActionDestroy:
 		l.removed(e.Container, time.Now())
 		return
+	case ActionKill, ActionStop, ActionOOM:
+		return // what they do to the container is an event of its own
 	}
 	known, ok := l.containers[e.Container]
 	if e.Replica != "" && l.memory[e.Replica].busy != "" {
