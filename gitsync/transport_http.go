@@ -64,7 +64,9 @@ func (d *httpDialer) dial(ctx context.Context) (conversation, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := &httpConversation{
 		dialer: d, cancel: cancel, idle: newIdleWatch(cancel),
-		do: func(r *http.Request) (*http.Response, error) { return d.client.Do(r.WithContext(ctx)) },
+		request: func(method, address string, body io.Reader) (*http.Request, error) {
+			return http.NewRequestWithContext(ctx, method, address, body)
+		},
 		cause: func() error {
 			if ctx.Err() == nil {
 				return nil
@@ -80,18 +82,18 @@ func (d *httpDialer) dial(ctx context.Context) (conversation, error) {
 
 // httpConversation is a query of the refs and at most one fetch.
 type httpConversation struct {
-	dialer *httpDialer
-	cancel context.CancelCauseFunc
-	idle   *idleWatch
-	do     func(*http.Request) (*http.Response, error)
-	cause  func() error
-	base   string // after redirects
-	body   io.ReadCloser
+	dialer  *httpDialer
+	cancel  context.CancelCauseFunc
+	idle    *idleWatch
+	request func(method, address string, body io.Reader) (*http.Request, error)
+	cause   func() error // why the context ended, nil while it has not
+	base    string       // after redirects
+	body    io.ReadCloser
 }
 
 func (c *httpConversation) start() error {
 	const suffix = "/info/refs"
-	request, err := http.NewRequest(http.MethodGet, c.dialer.base+suffix+"?service="+uploadPack, nil) //nolint:noctx // c.do sets it
+	request, err := c.request(http.MethodGet, c.dialer.base+suffix+"?service="+uploadPack, nil)
 	if err != nil {
 		return fmt.Errorf("query refs: %w", err)
 	}
@@ -108,10 +110,8 @@ func (c *httpConversation) start() error {
 func (c *httpConversation) advertisement() io.Reader { return &aliveReader{c} }
 
 func (c *httpConversation) ask(body []byte) (io.Reader, error) {
-	if err := c.body.Close(); err != nil {
-		return nil, c.explain(err)
-	}
-	request, err := http.NewRequest(http.MethodPost, c.base+"/"+uploadPack, bytes.NewReader(body)) //nolint:noctx // c.do sets it
+	c.closeBody()
+	request, err := c.request(http.MethodPost, c.base+"/"+uploadPack, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("request pack: %w", err)
 	}
@@ -130,7 +130,7 @@ func (c *httpConversation) send(request *http.Request, want string) (*http.Respo
 		request.SetBasicAuth(c.dialer.user, c.dialer.password)
 	}
 	c.idle.alive()
-	response, err := c.do(request)
+	response, err := c.dialer.client.Do(request)
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -170,7 +170,7 @@ func (c *httpConversation) explain(err error) error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnreachable, cause)
 	}
-	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrUnreachable) {
+	if mine(err) || errors.Is(err, ErrUnreachable) {
 		return err
 	}
 	// url.Error repeats the whole URL.
@@ -181,15 +181,24 @@ func (c *httpConversation) explain(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
-// Close implements conversation. A list of refs that was read to its end
-// leaves the connection for the next poll.
+// Close implements conversation.
 func (c *httpConversation) Close() error {
 	defer c.cancel(nil)
 	c.idle.stop()
-	if c.body != nil {
-		c.body.Close()
-	}
+	c.closeBody()
 	return nil
+}
+
+// closeBody reads the last bytes of an answer, without which the connection
+// could not be used again.
+func (c *httpConversation) closeBody() {
+	if c.body == nil {
+		return
+	}
+	const most = 4096
+	_, _ = io.CopyN(io.Discard, c.body, most)
+	c.body.Close()
+	c.body = nil
 }
 
 // aliveReader reads the current body and notes that something moved.

@@ -195,7 +195,7 @@ func (c *sshConversation) explain(err error) error {
 	if cause := c.cause(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, cause)
 	}
-	if errors.Is(err, ErrTooLarge) {
+	if mine(err) {
 		return err
 	}
 	if errors.Is(err, packp.ErrEmptyInput) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

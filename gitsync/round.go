@@ -1,0 +1,173 @@
+package gitsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jaco-sh/jaco/signing"
+)
+
+// maxRefusals bounds the refusals that are remembered; forgetting one costs a
+// repeated call of the log, which knows them too.
+const maxRefusals = 1000
+
+// memory is what one Run has said and need not say again.
+type memory struct {
+	said    announcement
+	settled announcement // the outcome of the head last judged to its end
+	refused map[refusalKey]bool
+}
+
+func newMemory() *memory { return &memory{refused: make(map[refusalKey]bool)} }
+
+// announcement is one transition. The zero value is none.
+type announcement struct {
+	state  State
+	reason string
+	head   signing.Hash
+	// kind stands for the reason where its text holds what differs from one
+	// attempt to the next, as a port or an address: only another kind is news.
+	kind string
+}
+
+func (a announcement) same(b announcement) bool {
+	if a.kind != "" && a.kind == b.kind {
+		a.reason = b.reason
+	}
+	return a == b
+}
+
+type refusalKey struct {
+	head, commit signing.Hash
+	reason       signing.Reason
+}
+
+// fetchFailed records why the repository cannot be followed and returns the
+// error for the status.
+func (s *Syncer) fetchFailed(ctx context.Context, m *memory, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	a := announcement{state: Unreachable, reason: err.Error(), head: s.Status().Head, kind: ErrUnreachable.Error()}
+	for _, kind := range []error{ErrDenied, ErrHostKey, ErrGone} {
+		if errors.Is(err, kind) {
+			a.kind = kind.Error()
+		}
+	}
+	var disk storeError
+	switch {
+	case needsPerson(err):
+		a.state, a.kind = Stalled, ""
+	case errors.As(err, &disk):
+		a.state, a.kind = Stalled, "disk"
+	}
+	return errors.Join(err, s.announce(ctx, m, a))
+}
+
+// announce records a transition unless it was recorded already.
+func (s *Syncer) announce(ctx context.Context, m *memory, a announcement) error {
+	if m.said.same(a) {
+		return nil
+	}
+	if err := s.log.Transition(ctx, a.state, a.reason, a.head); err != nil {
+		return fmt.Errorf("record %s: %w", a.state, err)
+	}
+	m.said = a
+	return nil
+}
+
+// settle remembers that nothing more is to be done for a head, and records it.
+func (s *Syncer) settle(ctx context.Context, m *memory, a announcement) error {
+	m.settled = a
+	return s.announce(ctx, m, a)
+}
+
+// judgeHead has a head judged and its claims proposed until it is accepted or
+// refused. A head that was settled before costs nothing, except for recording
+// that the repository answers again.
+func (s *Syncer) judgeHead(ctx context.Context, m *memory, head signing.Hash) error {
+	if m.settled.head == head && m.settled.state != "" {
+		return s.announce(ctx, m, m.settled)
+	}
+	defer s.mirror.release()
+	for reached := (signing.Hash{}); ; {
+		e, err := s.judge.Evaluate(ctx, s.mirror, head)
+		if err != nil {
+			return s.judgeFailed(ctx, m, head, err)
+		}
+		if e.Moved {
+			if err := s.advance(ctx, e); err != nil {
+				return err
+			}
+		}
+		if e.Refusal != nil {
+			return s.refuse(ctx, m, Refusal{Head: head, Refusal: *e.Refusal})
+		}
+		if e.To == head {
+			return s.settle(ctx, m, announcement{state: Synced, head: head})
+		}
+		// A long range takes several claims; each must come nearer.
+		if !e.Moved || e.To == reached {
+			return fmt.Errorf("judge %s: it stands still at %s without a refusal", head.Short(), e.To.Short())
+		}
+		reached = e.To
+	}
+}
+
+// judgeFailed tells what a new fetch may mend from what a person must.
+func (s *Syncer) judgeFailed(ctx context.Context, m *memory, head signing.Hash, err error) error {
+	err = fmt.Errorf("judge %s: %w", head.Short(), err)
+	if ctx.Err() != nil {
+		return err
+	}
+	missing := errors.Is(err, signing.ErrNotFound) || errors.Is(err, ErrCorrupt)
+	switch {
+	case errors.Is(err, ErrObjectTooLarge):
+		return errors.Join(err, s.settle(ctx, m, announcement{state: Stalled, reason: err.Error(), head: head}))
+	case missing && !s.mirror.suspect(head):
+		return errors.Join(err, s.announce(ctx, m, announcement{
+			state: Stalled, reason: "the repository is damaged: " + err.Error(), head: head, kind: "damaged",
+		}))
+	}
+	return err
+}
+
+// advance sends what the log lacks of the evidence, then the claim.
+func (s *Syncer) advance(ctx context.Context, e *Evaluation) error {
+	claim := Advance{Evaluation: e}
+	for _, id := range e.Evidence {
+		have, err := s.log.Have(id)
+		if err != nil {
+			return fmt.Errorf("propose %s: %w", e.To.Short(), err)
+		}
+		if have {
+			continue
+		}
+		object, err := s.mirror.Object(id)
+		if err != nil {
+			return fmt.Errorf("propose %s: %w", e.To.Short(), err)
+		}
+		claim.Objects = append(claim.Objects, Object{ID: id, Object: object})
+	}
+	if err := s.log.Advance(ctx, claim); err != nil {
+		return fmt.Errorf("propose %s: %w", e.To.Short(), err)
+	}
+	return nil
+}
+
+// refuse records the refusal once and settles the head.
+func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal) error {
+	key := refusalKey{r.Head, r.Commit, r.Reason}
+	if !m.refused[key] {
+		if err := s.log.Refuse(ctx, r); err != nil {
+			return fmt.Errorf("record refusal of %s: %w", r.Head.Short(), err)
+		}
+		if len(m.refused) >= maxRefusals {
+			clear(m.refused)
+		}
+		m.refused[key] = true
+	}
+	reason := fmt.Sprintf("%s: commit %s: %s", r.Reason, r.Commit.Short(), r.Detail)
+	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head})
+}
