@@ -36,8 +36,11 @@ func randomHistory(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
 		}
 		return e
 	}
+	frozen := rapid.Bool().Draw(t, "all in one second")
 	date := func() int64 {
-		r.clock++
+		if !frozen {
+			r.clock++
+		}
 		if honest {
 			return r.clock
 		}
@@ -49,7 +52,7 @@ func randomHistory(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
 			chain = append(chain, id)
 		}
 	}
-	for i := range rapid.IntRange(1, 14).Draw(t, "commits") {
+	for i := range rapid.IntRange(4, 24).Draw(t, "commits") {
 		head := chain[len(chain)-1]
 		subject := fmt.Sprint("C", i)
 		switch rapid.IntRange(0, 9).Draw(t, "kind") {

@@ -164,6 +164,10 @@ func trustCases() []refusalCase {
 		{"revokes root's key", ReasonTrust, "nobody locks the door", trust("alice", func(r *testRepo) edits {
 			return edits{"trust.yaml": r.trustText(2, "revoked:", fmt.Sprintf("  - {key: %q}", r.fingerprint("alice")))}
 		})},
+		{"ends root's time", ReasonTrust, "nobody locks the door", trust("alice", func(r *testRepo) edits {
+			key := fmt.Sprintf("alice: {keys: [%q]", r.public("alice"))
+			return edits{"trust.yaml": strings.Replace(r.trustText(2), key, key+", valid_until: 2026-11-22", 1)}
+		})},
 		{"with a deployment", ReasonTrust, `it changes "deployments" too`, trust("alice", func(r *testRepo) edits {
 			change := next(r)
 			change["deployments/blog/compose.yaml"] = "2"

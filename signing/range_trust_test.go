@@ -60,6 +60,20 @@ shop: Merge by bob in Side, new
 	}
 }
 
+// TestAnchorSide has a side commit below the first descendant: its signer
+// vouches for what it changes only.
+func TestAnchorSide(t *testing.T) {
+	r := newTestRepo(t)
+	anchor := r.commit("", "Anchor", edits{
+		"trust.yaml": r.trustText(1), "keys/bob.pub": r.public("bob"), "deployments/shop/compose.yaml": "1",
+	})
+	side := r.commit("bob", "Side", edits{"README.md": "2"}, anchor)
+	v := r.verify(Position{Commit: anchor, Anchor: true}, r.merge("carol", "Merge", nil, anchor, anchor, side))
+	if len(v.Approved) != 0 || len(v.Pending) != 1 || !cmp.Equal(v.Pending[0].Have, []string{"carol"}) {
+		t.Errorf("got:\n%s", r.show(v))
+	}
+}
+
 // TestAnchorRefuses has content at the anchor that no rule or no deployment
 // can have: the first descendant is refused for it, until it is gone or ruled.
 func TestAnchorRefuses(t *testing.T) {

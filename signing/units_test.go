@@ -266,6 +266,40 @@ at Merge
 blog: Start by bob in Start
 shop: Merge by bob in Left, new
 `},
+		{"nor does it sign another's change", func(r *testRepo, base Hash) Hash {
+			left := r.commit("carol", "Left", shop("2"), base)
+			right := r.commit("bob", "Right", shop("3"), base)
+			back := r.commit("bob", "Back", shop("shop 1"), right)
+			return r.merge("bob", "Merge", nil, base, base, r.merge("bob", "Inner", nil, base, left, back))
+		}, `
+at Merge
+  Left by carol, 1 paths
+  Right by bob, 1 paths
+  Back by bob, 1 paths
+  Inner by bob, 0 paths
+  Merge by bob, 0 paths
+blog: Start by bob in Start
+shop: Start by bob in Start
+  deployments/shop/compose.yaml: carol in Left
+shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
+`},
+		{"branches of a side know nothing of each other", func(r *testRepo, base Hash) Hash {
+			one := r.commit("bob", "One", shop("2"), base)
+			left := r.commit("carol", "Left", shop("3"), one)
+			back := r.commit("ci", "Back", shop("2"), left)
+			right := r.commit("ci", "Right", edits{"README.md": "2"}, one)
+			return r.merge("ci", "Merge", nil, base, base, r.merge("ci", "Inner", nil, one, back, right))
+		}, `
+at Merge
+  One by bob, 1 paths
+  Left by carol, 1 paths
+  Back by ci, 1 paths
+  Right by ci, 0 paths
+  Inner by ci, 0 paths
+  Merge by ci, 0 paths
+blog: Start by bob in Start
+shop: Merge by bob in One, new
+`},
 		{"the same change on both sides has both signers", func(r *testRepo, base Hash) Hash {
 			main := r.commit("carol", "Main", shop("2"), base)
 			side := r.commit("bob", "Side", shop("2"), base)
