@@ -50,6 +50,12 @@ func Compute(in Input) Result {
 	}
 	p := newPass(in)
 	for _, s := range p.services {
+		if s.spec != nil && !p.calm(s) {
+			p.chooseSlots(s)
+			s.restless = true
+		}
+	}
+	for _, s := range p.services {
 		if p.out.full() {
 			break
 		}
@@ -74,8 +80,9 @@ func (p *pass) reconcile(s *service) {
 	case s.spec == nil:
 		p.retire(s)
 		return
+	case !s.restless:
+		return
 	}
-	p.hand(s)
 	p.removeSurplus(s)
 	p.rollOut(s)
 	p.fill(s)

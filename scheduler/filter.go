@@ -83,7 +83,7 @@ func roomRefusal(q *request, n *node) refusal {
 	want := q.spec.Container.Resources
 	usedCPU, usedMemory := n.usedCPU, n.usedMemory
 	if q.frees && q.leaving != nil && q.leaving.Node == n.name {
-		if spec := q.service.specOf(q.leaving); spec != nil {
+		if spec := q.service.likelySpecOf(q.leaving); spec != nil {
 			usedCPU -= spec.Container.Resources.CPUReservation
 			usedMemory -= spec.Container.Resources.MemoryReservation
 		}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/jaco-sh/jaco/cluster"
 )
@@ -47,6 +48,9 @@ func Health(in Input) []DeploymentHealth {
 		byName[name] = &DeploymentHealth{Deployment: name}
 	}
 	for _, s := range p.services {
+		if s.spec != nil {
+			p.chooseSlots(s)
+		}
 		d := byName[s.key.Deployment]
 		if d == nil {
 			d = &DeploymentHealth{Deployment: s.key.Deployment}
@@ -142,6 +146,9 @@ func (p *pass) count(s *service, h *ServiceHealth) bool {
 // trouble says why the service is degraded, or "".
 func (s *service) trouble() string {
 	if s.rec.Rollout.State == cluster.RolloutPaused && s.rec.Rollout.SpecHash == s.spec.SpecHash {
+		if reason := s.rec.Rollout.Reason; strings.HasPrefix(reason, noRollback) {
+			return reason
+		}
 		return "rollout paused: " + s.rec.Rollout.Reason
 	}
 	if lasting(s.rec.Reason) {

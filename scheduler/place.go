@@ -79,6 +79,7 @@ func (p *pass) qualifies(s *service, i int) bool {
 // pick returns the index of the node for one more replica, or -1. The preferred
 // node wins when it fits, so that a slot stays where it is.
 func (p *pass) pick(q *request, prefer string) int {
+	p.hand(q.service)
 	if q.pin != "" {
 		prefer = q.pin
 	}
@@ -106,7 +107,7 @@ func (p *pass) pick(q *request, prefer string) int {
 func (p *pass) book(s *service, spec *desired.Service, i int, id string) {
 	p.nodes[i].occupy(spec, id)
 	p.nodes[i].here++
-	p.inHand = append(p.inHand, i)
+	p.touched = append(p.touched, i)
 	for _, q := range s.requests {
 		if q.ranking != nil && q.ranking.at[i] >= 0 {
 			heap.Fix(q.ranking, q.ranking.at[i])

@@ -185,6 +185,9 @@ func (b *builder) record(s *service) {
 		}
 		b.note(Decision{Action: ActionRollout, Deployment: s.key.Deployment, Service: s.key.Service, Why: why})
 	}
+	if was.Reason != s.rec.Reason && s.rec.Reason != "" {
+		b.note(Decision{Action: ActionWait, Deployment: s.key.Deployment, Service: s.key.Service, Why: s.rec.Reason})
+	}
 	if msg := degradation(was, s.rec); msg != "" {
 		b.events = append(b.events, cluster.Event{
 			Type: cluster.EventDegraded, Deployment: s.key.Deployment, Service: s.key.Service,

@@ -163,7 +163,7 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 	q.pin, q.leaving, q.frees = sl.pin, sl.old, false
 	i := p.pick(q, sl.node())
 	if i < 0 {
-		p.unplaced(s, sl, q)
+		p.unplaced(s, q)
 		return false
 	}
 	if s.rec.Rollout.State == cluster.RolloutProgressing && p.triedInRollout(s, sl.last) && !p.lasted(sl.last, s.spec) {
@@ -201,14 +201,9 @@ func (sl *slot) node() string {
 	return ""
 }
 
-// unplaced says why the slot has no node, for the first such slot of a service.
-func (p *pass) unplaced(s *service, sl *slot, q *request) {
-	if s.reasons[reasonUnplaced] != "" {
-		return
+// unplaced says why a slot has no node, for the first such slot of a service.
+func (p *pass) unplaced(s *service, q *request) {
+	if s.reasons[reasonUnplaced] == "" {
+		s.say(reasonUnplaced, p.explain(q))
 	}
-	s.say(reasonUnplaced, p.explain(q))
-	p.out.note(Decision{
-		Action: ActionWait, Deployment: s.key.Deployment, Service: s.key.Service,
-		Slot: sl.number, Why: s.reasons[reasonUnplaced],
-	})
 }

@@ -13,6 +13,9 @@ import (
 // without becoming healthy, before the slot counts as failed.
 const maxStarts = 3
 
+// noRollback starts the reason of a pause that should have been a rollback.
+const noRollback = "rollback arrives with a later version; paused: "
+
 // rollOut replaces old replicas by current ones, as many at a time and as fast
 // as the service's update rules allow, and stops doing so when they fail.
 func (p *pass) rollOut(s *service) {
@@ -41,8 +44,12 @@ func (p *pass) rollOut(s *service) {
 func (p *pass) begin(s *service) {
 	ro := &s.rec.Rollout
 	hash := s.spec.SpecHash
-	moves := slices.ContainsFunc(s.slots, func(sl slot) bool { return sl.old != nil })
-	ran := slices.ContainsFunc(s.slots, func(sl slot) bool { return sl.last != nil && sl.last.SpecHash != hash })
+	moves, ran := false, false
+	for i := range s.slots {
+		sl := &s.slots[i]
+		moves = moves || sl.old != nil
+		ran = ran || sl.last != nil && sl.last.SpecHash != hash
+	}
 	state := cluster.RolloutNone
 	switch {
 	case ro.SpecHash != hash:
@@ -121,7 +128,7 @@ func (p *pass) judge(s *service) {
 	ro.Failures += failed
 	ro.Reason = first
 	if s.spec.Update.FailureAction == desired.Rollback {
-		ro.Reason = "rollback arrives with a later version; paused: " + first
+		ro.Reason = noRollback + first
 	}
 }
 
@@ -339,7 +346,7 @@ func (p *pass) wouldFit(s *service, sl *slot) bool {
 	if p.pick(q, sl.old.Node) >= 0 {
 		return true
 	}
-	p.unplaced(s, sl, q)
+	p.unplaced(s, q)
 	return false
 }
 

@@ -58,6 +58,9 @@ func (s *service) keepBetter(sl *slot, a, b *cluster.Replica) *cluster.Replica {
 // misplaced reports whether r must move because its node does not qualify any
 // more. A volume stays where it is, and nothing moves off a node that is down.
 func (p *pass) misplaced(s *service, sl *slot, r *cluster.Replica) bool {
+	if sl.pin == "" && p.request(s, s.spec).admitted == nil {
+		return false
+	}
 	i, known := p.nodeAt[r.Node]
 	if !known || !p.nodes[i].ready || hasVolume(s.spec) {
 		return false
@@ -75,24 +78,58 @@ func hasVolume(spec *desired.Service) bool {
 // chooseSlots splits the slots that exist into wanted and surplus ones and adds
 // those that are missing.
 func (p *pass) chooseSlots(s *service) {
-	groups := groupSlots(s.replicas)
+	groups := groupSlots(s.replicas, s.spec.Replicas)
 	if s.spec.Mode == desired.Global {
 		p.chooseGlobal(s, groups)
 	} else {
 		chooseReplicated(s, groups)
 	}
+	keeps := hasVolume(s.spec)
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if n := len(sl.replicas); n > 0 && sl.pin == "" && hasVolume(s.spec) {
+		if n := len(sl.replicas); n > 0 && sl.pin == "" && keeps {
 			sl.pin = sl.replicas[n-1].Node
 		}
 		p.classify(s, sl)
 	}
 }
 
-// groupSlots cuts sorted replicas into slots.
-func groupSlots(replicas []*cluster.Replica) []slot {
-	var groups []slot
+// calm reports whether a service is exactly what is wanted and recorded as
+// such: a healthy replica of the spec in each slot, on a node that qualifies,
+// and nothing else. There is nothing to decide about it, and its slots need not
+// be worked out: without any, it counts as whole and as up. Nearly all services
+// are calm nearly always, which is what makes a pass over a large fleet cheap.
+func (p *pass) calm(s *service) bool {
+	if s.old == nil || s.rec.Reason != "" || s.rec.NextSerial != s.old.NextSerial ||
+		s.rec.Rollout.SpecHash != s.spec.SpecHash ||
+		s.rec.Rollout.State == cluster.RolloutProgressing || s.rec.Rollout.State == cluster.RolloutPaused ||
+		s.spec.Mode == desired.Global || len(s.replicas) != s.spec.Replicas {
+		return false
+	}
+	q := p.request(s, s.spec)
+	for i, r := range s.replicas {
+		switch {
+		case r.Stop, r.SpecHash != s.spec.SpecHash, !s.healthy(r),
+			i > 0 && s.replicas[i-1].Slot == r.Slot:
+			return false
+		case q.admitted != nil:
+			if at, known := p.nodeAt[r.Node]; !known || !q.admitted[at] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// groupSlots cuts sorted replicas into slots, with room for want of them.
+func groupSlots(replicas []*cluster.Replica, want int) []slot {
+	count := 0
+	for i, r := range replicas {
+		if i == 0 || r.Slot != replicas[i-1].Slot {
+			count++
+		}
+	}
+	groups := make([]slot, 0, max(count, want))
 	for start := 0; start < len(replicas); {
 		end := start + 1
 		for end < len(replicas) && replicas[end].Slot == replicas[start].Slot {
@@ -127,7 +164,10 @@ func chooseReplicated(s *service, groups []slot) {
 		}
 		return
 	}
-	s.slots = slices.Grow(groups, want-len(groups))
+	s.slots = groups
+	if len(groups) == want {
+		return
+	}
 	numbers := freeNumbers(groups)
 	for len(s.slots) < want {
 		s.slots = append(s.slots, slot{number: numbers()})
@@ -169,19 +209,24 @@ func freeNumbers(groups []slot) func() int {
 }
 
 // chooseGlobal gives each node that qualifies one slot. A node that is not
-// ready keeps the one it has and gets none.
+// ready keeps the one it has and gets none. Slots in which something is meant
+// to run come before those that are only remembered.
 func (p *pass) chooseGlobal(s *service, groups []slot) {
 	taken := make(map[string]bool, len(p.nodes))
-	for _, g := range groups {
-		g.pin = home(g.replicas)
-		i, known := p.nodeAt[g.pin]
-		if !known || taken[g.pin] || p.nodes[i].ready && !p.qualifies(s, i) {
-			g.pin = ""
-			s.surplus = append(s.surplus, g)
-			continue
+	for _, running := range []bool{true, false} {
+		for _, g := range groups {
+			node, runs := home(g.replicas)
+			if runs != running {
+				continue
+			}
+			i, known := p.nodeAt[node]
+			if !known || taken[node] || p.nodes[i].ready && !p.qualifies(s, i) {
+				s.surplus = append(s.surplus, g)
+				continue
+			}
+			taken[node], g.pin = true, node
+			s.slots = append(s.slots, g)
 		}
-		taken[g.pin] = true
-		s.slots = append(s.slots, g)
 	}
 	numbers := freeNumbers(groups)
 	for i := range p.nodes {
@@ -195,13 +240,13 @@ func (p *pass) chooseGlobal(s *service, groups []slot) {
 
 // home is the node that a slot's replicas are on: that of the oldest one which
 // is meant to run, else that of the newest.
-func home(replicas []*cluster.Replica) string {
+func home(replicas []*cluster.Replica) (node string, runs bool) {
 	for _, r := range replicas {
 		if !r.Stop && !r.Phase.Final() {
-			return r.Node
+			return r.Node, true
 		}
 	}
-	return replicas[len(replicas)-1].Node
+	return replicas[len(replicas)-1].Node, false
 }
 
 // healthy reports whether r serves as its spec asks. A replica without a

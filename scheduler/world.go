@@ -20,7 +20,8 @@ type pass struct {
 	byKey    map[cluster.ServiceKey]*service
 	// eligible caches which nodes a placement's fixed rules admit.
 	eligible map[string][]bool
-	inHand   []int // nodes whose here is not 0
+	inHand   *service // whose replicas node.here counts
+	touched  []int    // nodes whose here is not 0
 	out      builder
 }
 
@@ -58,8 +59,10 @@ type service struct {
 	old      *cluster.Service   // nil when nothing is recorded
 	rec      cluster.Service    // what will be recorded
 	replicas []*cluster.Replica // sorted by slot, then serial
+	count    int                // of replicas
 	slots    []slot             // wanted, sorted by number
 	surplus  []slot             // no longer wanted
+	restless bool               // not calm
 
 	requests []*request // at most one for each of spec and previous
 	reasons  [reasonKinds]string
@@ -77,11 +80,6 @@ func newPass(in Input) *pass {
 	p.indexNodes()
 	p.indexServices()
 	p.indexReplicas()
-	for _, s := range p.services {
-		if s.spec != nil {
-			p.chooseSlots(s)
-		}
-	}
 	return p
 }
 
@@ -115,7 +113,6 @@ func (p *pass) indexServices() {
 			spec := &a.Desired.Services[i]
 			s := p.service(cluster.ServiceKey{Deployment: name, Service: spec.Name})
 			s.spec = spec
-			s.previous = previousSpec(a, spec)
 		}
 	}
 	for i := range p.in.Services {
@@ -123,12 +120,31 @@ func (p *pass) indexServices() {
 		s := p.service(cluster.ServiceKey{Deployment: rec.Deployment, Service: rec.Name})
 		s.old, s.rec = rec, *rec
 	}
+	p.gather()
+	slices.SortFunc(p.services, func(a, b *service) int { return compareKeys(a.key, b.key) })
+	for _, s := range p.services {
+		if s.accepted != nil {
+			s.previous = previousSpec(s.accepted, s.key.Service, s.spec)
+		}
+	}
+}
+
+// gather gives each service its replicas. They share one array, as there may be
+// ten thousand of them.
+func (p *pass) gather() {
+	of := make([]*service, len(p.in.Replicas))
 	for i := range p.in.Replicas {
 		r := &p.in.Replicas[i]
-		s := p.service(cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service})
-		s.replicas = append(s.replicas, r)
+		of[i] = p.service(cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service})
+		of[i].count++
 	}
-	slices.SortFunc(p.services, func(a, b *service) int { return compareKeys(a.key, b.key) })
+	all := make([]*cluster.Replica, len(p.in.Replicas))
+	for _, s := range p.services {
+		s.replicas, all = all[:0:s.count], all[s.count:]
+	}
+	for i, s := range of {
+		s.replicas = append(s.replicas, &p.in.Replicas[i])
+	}
 }
 
 // service returns the service of that key and makes it when it is new.
@@ -144,15 +160,15 @@ func (p *pass) service(key cluster.ServiceKey) *service {
 	return s
 }
 
-// previousSpec returns the spec that the service had in the accepted revision
-// before, or nil when there was none or it is the same.
-func previousSpec(a *cluster.Accepted, spec *desired.Service) *desired.Service {
+// previousSpec returns the spec that a service had in the accepted revision
+// before, or nil when it had none or has the same now.
+func previousSpec(a *cluster.Accepted, name string, spec *desired.Service) *desired.Service {
 	if a.Previous == nil || a.Previous.Desired == nil {
 		return nil
 	}
 	services := a.Previous.Desired.Services
-	i := sort.Search(len(services), func(i int) bool { return services[i].Name >= spec.Name })
-	if i == len(services) || services[i].Name != spec.Name || services[i].SpecHash == spec.SpecHash {
+	i := sort.Search(len(services), func(i int) bool { return services[i].Name >= name })
+	if i == len(services) || services[i].Name != name || spec != nil && services[i].SpecHash == spec.SpecHash {
 		return nil
 	}
 	return &services[i]
@@ -163,7 +179,7 @@ func (p *pass) indexReplicas() {
 		sortReplicas(s.replicas)
 		for _, r := range s.replicas {
 			if n := p.node(r.Node); n != nil && !r.Phase.Final() {
-				n.occupy(s.specOf(r), r.ID)
+				n.occupy(s.likelySpecOf(r), r.ID)
 			}
 			if r.Serial >= s.rec.NextSerial {
 				s.rec.NextSerial = r.Serial + 1
@@ -189,7 +205,6 @@ func (p *pass) ready(name string) bool {
 }
 
 // specOf returns the spec that r runs, or nil when the view no longer has it.
-// What such a replica reserves and publishes cannot be known.
 func (s *service) specOf(r *cluster.Replica) *desired.Service {
 	switch {
 	case s.spec != nil && s.spec.SpecHash == r.SpecHash:
@@ -198,6 +213,15 @@ func (s *service) specOf(r *cluster.Replica) *desired.Service {
 		return s.previous
 	}
 	return nil
+}
+
+// likelySpecOf is specOf, and the present spec where that is not known: what a
+// service reserves and publishes rarely changes.
+func (s *service) likelySpecOf(r *cluster.Replica) *desired.Service {
+	if spec := s.specOf(r); spec != nil {
+		return spec
+	}
+	return s.spec
 }
 
 // occupy books a replica of spec on n.
@@ -216,15 +240,19 @@ func (n *node) occupy(spec *desired.Service, id string) {
 }
 
 // hand counts the replicas of s on each node, for the filters and strategies.
+// Few services place anything in a pass, so this is done when one first does.
 func (p *pass) hand(s *service) {
-	for _, i := range p.inHand {
+	if p.inHand == s {
+		return
+	}
+	for _, i := range p.touched {
 		p.nodes[i].here = 0
 	}
-	p.inHand = p.inHand[:0]
+	p.inHand, p.touched = s, p.touched[:0]
 	for _, r := range s.replicas {
 		if i, ok := p.nodeAt[r.Node]; ok && !r.Phase.Final() {
 			p.nodes[i].here++
-			p.inHand = append(p.inHand, i)
+			p.touched = append(p.touched, i)
 		}
 	}
 }
