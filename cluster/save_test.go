@@ -259,3 +259,29 @@ func TestLoadKeepsTheStateWhenObjectsCannotBeStored(t *testing.T) {
 		t.Error("the state changed")
 	}
 }
+
+// FuzzLoad feeds hostile bytes to Load: it may not panic, and what it loads
+// must save and load again.
+func FuzzLoad(f *testing.F) {
+	state, err := NewState(NewMemoryObjects(), NewMemoryAudit())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(saved(f, state))
+	entry, err := Encode(Entry{Time: start, Actor: Actor{Kind: ActorNode, Name: "n"}, Command: testInit()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	state.Apply(1, entry)
+	f.Add(saved(f, state))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := newRig(t)
+		if err := r.state.Load(bytes.NewReader(data)); err != nil {
+			return
+		}
+		again := newRig(t)
+		if err := again.state.Load(bytes.NewReader(saved(t, r.state))); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
