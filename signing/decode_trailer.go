@@ -40,11 +40,11 @@ func trailerBlock(message string) []string {
 		end--
 	}
 	title := 0
-	for title < end && (isComment(lines[title]) || !isBlank(lines[title])) {
+	for title < end && (!isBlank(lines[title]) || isComment(lines[title])) {
 		title++
 	}
 	start := end
-	for start > title && !(isBlank(lines[start-1]) && !isComment(lines[start-1])) {
+	for start > title && (!isBlank(lines[start-1]) || isComment(lines[start-1])) {
 		start--
 	}
 	if start == title {

@@ -77,7 +77,7 @@ func gitTrailers(t *testing.T, message, key string) ([]string, bool) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, false
 	}
-	cmd := exec.Command("git", "interpret-trailers", "--parse", "--no-divider")
+	cmd := exec.CommandContext(t.Context(), "git", "interpret-trailers", "--parse", "--no-divider")
 	cmd.Env = []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "LC_ALL=C"}
 	cmd.Dir = t.TempDir()
 	cmd.Stdin = strings.NewReader(message)

@@ -225,7 +225,7 @@ func (g *gitJudge) verify(t *testing.T, commit []byte) (gitVerdict, string) {
 		t.Skip(g.skip)
 	}
 	id := strings.TrimSpace(g.mustRun(t, commit, "git", "hash-object", "--literally", "-w", "--stdin", "-t", "commit"))
-	output, err := g.run(nil, "git", "verify-commit", id)
+	output, err := g.run(t, nil, "git", "verify-commit", id)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -237,8 +237,9 @@ func (g *gitJudge) verify(t *testing.T, commit []byte) (gitVerdict, string) {
 	return "", ""
 }
 
-func (g *gitJudge) run(stdin []byte, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+func (g *gitJudge) run(t *testing.T, stdin []byte, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = g.env
 	cmd.Stdin = bytes.NewReader(stdin)
 	output, err := cmd.CombinedOutput()
@@ -247,7 +248,7 @@ func (g *gitJudge) run(stdin []byte, name string, args ...string) (string, error
 
 func (g *gitJudge) mustRun(t *testing.T, stdin []byte, name string, args ...string) string {
 	t.Helper()
-	output, err := g.run(stdin, name, args...)
+	output, err := g.run(t, stdin, name, args...)
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, output)
 	}

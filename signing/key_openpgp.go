@@ -172,10 +172,12 @@ func pgpAlgorithm(public *packet.PublicKey) (string, error) {
 			return "nistp384", nil
 		case packet.CurveNistP521:
 			return "nistp521", nil
+		default:
+			return "", fmt.Errorf("%w: curve %s is not supported", ErrWeakKey, curve)
 		}
-		return "", fmt.Errorf("%w: curve %s is not supported", ErrWeakKey, curve)
+	default:
+		return "", fmt.Errorf("%w: OpenPGP algorithm %d is not supported", ErrWeakKey, public.PubKeyAlgo)
 	}
-	return "", fmt.Errorf("%w: OpenPGP algorithm %d is not supported", ErrWeakKey, public.PubKeyAlgo)
 }
 
 // newestSelfSignature returns the newest self-signature over a user id that is
@@ -249,8 +251,9 @@ func weakHash(h crypto.Hash) bool {
 	switch h {
 	case crypto.SHA256, crypto.SHA384, crypto.SHA512, crypto.SHA3_256, crypto.SHA3_512:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // hasCriticalNotation reports whether a signature demands to be understood in

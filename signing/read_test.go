@@ -33,7 +33,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v, want one that wraps %v and names the id", name, err, tt.want)
 		}
 		// Missing evidence is never taken for a verdict, nor the reverse.
-		if errors.Is(err, ErrNotFound) != (tt.want == ErrNotFound) {
+		if errors.Is(err, ErrNotFound) != errors.Is(tt.want, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

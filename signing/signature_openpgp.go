@@ -263,7 +263,7 @@ func checkUnhashed(p *pgpParts, oldHeader bool) error {
 // checkNumbers refuses a signature proper that is not in its one encoding:
 // every number with its exact count of bits, and nothing behind them.
 func checkNumbers(algorithm packet.PublicKeyAlgorithm, raw []byte) error {
-	count := 2
+	var count int
 	switch algorithm {
 	case packet.PubKeyAlgoEd25519:
 		if len(raw) != 64 {
@@ -272,6 +272,8 @@ func checkNumbers(algorithm packet.PublicKeyAlgorithm, raw []byte) error {
 		return nil
 	case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSASignOnly:
 		count = 1
+	default:
+		count = 2
 	}
 	for range count {
 		if len(raw) < 3 {

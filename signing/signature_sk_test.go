@@ -179,7 +179,7 @@ func checkWithOpenSSH(t *testing.T, public ssh.PublicKey, payload, signature []b
 	if err := os.WriteFile(file, signature, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ssh-keygen", "-Y", "verify", "-f", signers, "-I", "alice", "-n", "git", "-s", file)
+	cmd := exec.CommandContext(t.Context(), "ssh-keygen", "-Y", "verify", "-f", signers, "-I", "alice", "-n", "git", "-s", file)
 	cmd.Stdin = strings.NewReader(string(payload))
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("ssh-keygen: %v\n%s", err, output)

@@ -98,11 +98,9 @@ func (t *treeFS) Stat(name string) (fs.FileInfo, error) {
 
 // find walks from the root to a path. Symlinks and submodules are refused.
 func (t *treeFS) find(op, name string) (treeInfo, error) {
-	refuse := func(err error) (treeInfo, error) {
-		return treeInfo{}, &fs.PathError{Op: op, Path: name, Err: err}
-	}
+	refusal := func(err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
 	if !fs.ValidPath(name) {
-		return refuse(fs.ErrInvalid)
+		return treeInfo{}, refusal(fs.ErrInvalid)
 	}
 	at := treeInfo{name: ".", mode: ModeTree, id: t.root}
 	if name == "." {
@@ -110,22 +108,22 @@ func (t *treeFS) find(op, name string) (treeInfo, error) {
 	}
 	for segment := range strings.SplitSeq(name, "/") {
 		if at.mode != ModeTree {
-			return refuse(fs.ErrNotExist)
+			return treeInfo{}, refusal(fs.ErrNotExist)
 		}
 		entries, err := t.tree(at.id)
 		if err != nil {
-			return refuse(err)
+			return treeInfo{}, refusal(err)
 		}
 		i := slices.IndexFunc(entries, func(e TreeEntry) bool { return e.Name == segment })
 		if i < 0 {
-			return refuse(fs.ErrNotExist)
+			return treeInfo{}, refusal(fs.ErrNotExist)
 		}
 		at = treeInfo{name: segment, mode: entries[i].Mode, id: entries[i].ID}
 		switch at.mode {
 		case ModeSymlink:
-			return refuse(fmt.Errorf("%w: a symlink", ErrNotPlain))
+			return treeInfo{}, refusal(fmt.Errorf("%w: a symlink", ErrNotPlain))
 		case ModeSubmodule:
-			return refuse(fmt.Errorf("%w: a submodule", ErrNotPlain))
+			return treeInfo{}, refusal(fmt.Errorf("%w: a submodule", ErrNotPlain))
 		}
 	}
 	return at, nil
