@@ -98,7 +98,7 @@ func initMirror(dir string) error {
 		}
 	}
 	for name, content := range map[string]string{
-		"HEAD":   "ref: " + headRef + "\n",
+		"HEAD":   "ref: refs/heads/main\n", // git wants it to name a branch, if one without commits
 		"config": "[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
 	} {
 		path := filepath.Join(dir, name)
