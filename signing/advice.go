@@ -3,40 +3,31 @@ package signing
 import "fmt"
 
 // advice says what to do about a refusal, with commands that work as they
-// stand in a clone of the branch. Good is the accepted commit.
+// stand in a clone of the branch. Good is the accepted commit. Rebasing signs
+// anew, by the one who does it: -S also where git would take commits over.
 func advice(r *Refusal, good Hash, branch string) string {
-	push := "git push --force-with-lease"
-	drop := fmt.Sprintf("git fetch && git switch %s && git rebase -S --onto %s %s %s && %s",
-		branch, good, r.Chain, branch, push)
-	sign := fmt.Sprintf("git fetch && git switch %s && git rebase -S --force-rebase %s && %s", branch, good, push)
-	remerge := fmt.Sprintf("git fetch && git switch -C %s %s && git merge -S --no-ff %s && git push", branch, good, r.Chain)
-	if r.Commit != r.Chain {
-		// The bad commit came by a merge, which goes as a whole.
-		sign = drop
-	}
+	const push = "git push --force-with-lease"
+	begin := fmt.Sprintf("git switch %s && git pull --ff-only", branch)
+	drop := fmt.Sprintf("Drop the commit: %s && git rebase -S --onto %s %s %s && %s", begin, good, r.Chain, branch, push)
 	switch r.Reason {
 	case ReasonUnsigned, ReasonUnknownSigner, ReasonBadSignature, ReasonExpired, ReasonRevoked:
-		if sign == drop {
-			return fmt.Sprintf("Drop the merge %s: %s. Then sign the side branch's commits (git rebase -S --force-rebase) and merge it again.",
-				r.Chain.Short(), drop)
-		}
-		return fmt.Sprintf("Drop the commit: %s. Or, as a signer that trust.yaml lists, sign it and what follows: %s.", drop, sign)
+		return fmt.Sprintf("%s\nOr, as a signer that trust.yaml lists, sign it and all that follows: %s && git rebase -S --force-rebase %s && %s",
+			drop, begin, good, push)
 	case ReasonRewritten:
-		return fmt.Sprintf("Accepted history moves forward only. Put the branch back on the accepted commit: "+
-			"git fetch && git switch %s && git rebase -S %s && %s.", branch, good, push)
+		return fmt.Sprintf("Accepted history only moves forward. Put the branch on the accepted commit again: "+
+			"git switch %s && git fetch && git reset --keep @{upstream} && git rebase -S %s && %s", branch, good, push)
 	case ReasonFoxtrot:
-		return fmt.Sprintf("Merge the other way round, so that the accepted commit is the first parent: %s.", remerge)
+		return fmt.Sprintf("Merge the other way round, so that the accepted commit is the first parent: "+
+			"git switch %s && git fetch && git reset --keep %s && git merge -S --no-ff --no-edit @{upstream} && git push", branch, good)
 	case ReasonTrust:
-		return fmt.Sprintf("Drop the commit: %s. Then change trust.yaml and keys/ on %s alone in one commit, "+
-			"version one higher, signed by root.", drop, branch)
+		return drop + "\nThen change trust.yaml and keys/ alone in one commit on the branch, version one higher, signed by root."
 	case ReasonNoRule:
-		return fmt.Sprintf("Drop the commit: %s. Or let root push a rule for the path in trust.yaml first, "+
-			"then push the commit again behind it.", drop)
+		return drop + "\nOr let root push a rule for the path in trust.yaml first, then push the change again on top of it."
 	case ReasonTooLarge:
-		return fmt.Sprintf("Drop the commit: %s. Then bring the change in by smaller steps.", drop)
+		return drop + "\nThen bring the change in by smaller steps."
 	case ReasonTampered:
-		return "The objects of the repository or of its mirror are damaged or forged: run git fsck --full where the branch comes from."
+		return "The objects of the repository, or of the copy that was read, are damaged or forged: run git fsck --full where the branch is kept."
 	case ReasonMalformed, ReasonMerge:
 	}
-	return fmt.Sprintf("Drop the commit: %s. Then push the change again without the fault.", drop)
+	return drop + "\nThen push the change again without the fault."
 }

@@ -96,7 +96,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 	info, err := loadMembership(d.config.DataDir)
 	switch {
 	case err == nil:
-		m, err := openMember(d.config, d.logger, info)
+		m, err := openMember(ctx, d.config, d.logger, info)
 		if err != nil {
 			return err
 		}

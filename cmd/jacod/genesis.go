@@ -70,7 +70,7 @@ func (d *daemon) runGenesis(ctx context.Context, job genesisJob) (m *member, wai
 	if err := g.prepare(ctx); err != nil {
 		return nil, nil, err
 	}
-	if m, err = openMember(d.config, d.logger, g.info); err != nil {
+	if m, err = openMember(ctx, d.config, d.logger, g.info); err != nil {
 		return nil, nil, err
 	}
 	if err := m.consensus.Bootstrap(); err != nil {

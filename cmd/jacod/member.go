@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -58,17 +58,17 @@ func newIdentityStore(dataDir string) *identity.Store {
 
 // openMember opens every store of a member and wires its parts; nothing runs
 // before Run.
-func openMember(config Config, logger *slog.Logger, info membership) (*member, error) {
+func openMember(ctx context.Context, config Config, logger *slog.Logger, info membership) (*member, error) {
 	m := &member{
 		config: config, info: info, logger: logger, current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64),
 	}
-	if err := m.open(); err != nil {
+	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
 
-func (m *member) open() (err error) {
+func (m *member) open(ctx context.Context) (err error) {
 	dir := func(name string) string { return filepath.Join(m.config.DataDir, name) }
 	if m.identity, err = newIdentityStore(m.config.DataDir).Load(); err != nil {
 		return err
@@ -89,18 +89,17 @@ func (m *member) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := m.openConsensus(dir(raftDirectory)); err != nil {
+	if err := m.openConsensus(ctx, dir(raftDirectory)); err != nil {
 		return err
 	}
 	return m.openAgent()
 }
 
-func (m *member) openConsensus(directory string) error {
-	listener, err := net.Listen("tcp", m.config.Listen)
+func (m *member) openConsensus(ctx context.Context, directory string) (err error) {
+	m.control, err = rpc.Listen(ctx, m.config.Listen, m.identity.ServerConfig(m.memberName), m.logger.With("component", "control"))
 	if err != nil {
-		return fmt.Errorf("listen on the control port: %w", err)
+		return err
 	}
-	m.control = rpc.NewListener(listener, m.identity.ServerConfig(m.memberName), m.logger.With("component", "control"))
 	settings := consensus.DefaultConfig()
 	settings.Dir, settings.Node, settings.Address = directory, m.info.Node, m.info.Address
 	settings.Logger = m.logger
@@ -115,7 +114,7 @@ func (m *member) openConsensus(directory string) error {
 			*timer.to = timer.from
 		}
 	}
-	m.consensus, err = consensus.New(settings, m.state, consensus.Stream{Listener: m.control.Raft(), Dial: m.dialRaft})
+	m.consensus, err = consensus.New(settings, m.state, consensus.Stream{Listener: m.control.Raft(), Dial: rpc.Dialer(m.dialConfig)})
 	return err
 }
 
@@ -290,11 +289,12 @@ func (m *member) memberName(keyHash [32]byte) (string, bool) {
 	return "", false
 }
 
-// dialRaft connects to the node with the given address.
-func (m *member) dialRaft(ctx context.Context, address string) (net.Conn, error) {
+// dialConfig is how this node proves itself to the one with the given address,
+// and whom it expects there.
+func (m *member) dialConfig(address string) (*tls.Config, error) {
 	for _, node := range m.state.Read().Nodes() {
 		if node.Address == address {
-			return rpc.Dial(ctx, address, m.identity.ClientConfig(node.Name, identity.ProtocolRaft, m.memberName))
+			return m.identity.ClientConfig(node.Name, identity.ProtocolRaft, m.memberName), nil
 		}
 	}
 	return nil, fmt.Errorf("dial %s: no member has this address", address)

@@ -198,7 +198,7 @@ func (d *demo) call(ctx context.Context, want string) error {
 func (d *demo) jaco(ctx context.Context, args ...string) error {
 	fmt.Fprintln(d.out, "$ jaco", strings.Join(args, " "))
 	out, err := d.daemon.Run(ctx, args...)
-	fmt.Fprint(d.out, out)
+	fmt.Fprintln(d.out, out)
 	if failed, ok := errors.AsType[*rig.CommandError](err); ok {
 		fmt.Fprintln(d.out, strings.TrimSpace(failed.Stderr))
 	}

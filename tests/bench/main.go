@@ -1,0 +1,171 @@
+// Command bench runs the benchmarks behind the budgets of
+// docs/architecture.md and prints one line a figure: ours, what it is held
+// against, their ratio, and the ratio that is wanted. Both sides of a ratio are
+// measured in the same run, as absolute figures of a shared machine mean
+// little. It ends with status 1 when a budget is missed.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/jaco-sh/jaco/tests/rig"
+)
+
+// figure is one budget.
+type figure struct {
+	name      string
+	directory string // of the package whose benchmarks are run
+	ours      string // benchmark, without its prefix
+	reference string // benchmark; "" for a fixed budget
+	budget    float64
+	unit      string // the metric that is compared
+	scale     float64
+	want      float64 // ours/reference at most
+	suite     bool    // needs a rig
+}
+
+var figures = []figure{
+	{name: "verify-commit", directory: "signing", ours: "VerifyRange", reference: "GitLog", unit: "ms/commit", scale: 1, want: 0.1},
+	{name: "compute-full", directory: "scheduler", ours: "ComputeFull", budget: 250, unit: "ns/op", scale: 1e-6, want: 1},
+	{name: "compute-one", directory: "scheduler", ours: "ComputeOne", budget: 10, unit: "ns/op", scale: 1e-6, want: 1},
+	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},
+}
+
+// runs is how often each benchmark runs; the median counts.
+const runs = 3
+
+func main() {
+	pattern := flag.String("run", ".", "only the figures whose name matches this regular expression")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *pattern, os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, pattern string, out io.Writer) error {
+	selected, err := regexp.Compile(pattern)
+	if err != nil {
+		return fmt.Errorf("-run: %w", err)
+	}
+	var errs []error
+	count := 0
+	for _, f := range figures {
+		if !selected.MatchString(f.name) {
+			continue
+		}
+		count++
+		if err := f.measure(ctx, out); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
+		}
+	}
+	if count == 0 {
+		return fmt.Errorf("no figure matches %q", pattern)
+	}
+	return errors.Join(errs...)
+}
+
+// measure runs both sides and prints the figure.
+func (f figure) measure(ctx context.Context, out io.Writer) error {
+	names := f.ours
+	if f.reference != "" {
+		names += "|" + f.reference
+	}
+	arguments := []string{"-run", "^$", "-bench", "^Benchmark(" + names + ")$", "-count", strconv.Itoa(runs), "-timeout", "30m"}
+	command := exec.CommandContext(ctx, "go", append(append([]string{"test"}, arguments...), "./"+f.directory)...)
+	if f.suite {
+		bin, err := buildPrograms(ctx)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(bin)
+		command.Env = append(os.Environ(), rig.BinEnv+"="+bin)
+	}
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, os.Stderr
+	if err := command.Run(); err != nil {
+		return fmt.Errorf("%w\n%s", err, output.String())
+	}
+	ours, err := median(output.String(), f.ours, f.unit)
+	if err != nil {
+		return err
+	}
+	reference := f.budget
+	if f.reference != "" {
+		if reference, err = median(output.String(), f.reference, f.unit); err != nil {
+			return err
+		}
+		reference *= f.scale
+	}
+	ours *= f.scale
+	ratio := ours / reference
+	fmt.Fprintf(out, "figure %s ours=%.4g reference=%.4g ratio=%.3f unit=%s want=<=%g\n", f.name, ours, reference, ratio, f.printedUnit(), f.want)
+	if ratio > f.want {
+		return fmt.Errorf("missed: the ratio is %.3f, wanted at most %g", ratio, f.want)
+	}
+	return nil
+}
+
+// buildPrograms builds what a benchmark on a rig runs.
+func buildPrograms(ctx context.Context) (string, error) {
+	bin, err := os.MkdirTemp("", "jaco-bench-")
+	if err != nil {
+		return "", fmt.Errorf("make directory for programs: %w", err)
+	}
+	for _, pkg := range []string{"./cmd/jacod", "./cmd/jaco", "./examples/web"} {
+		if err := rig.BuildStatic(ctx, pkg, filepath.Join(bin, filepath.Base(pkg))); err != nil {
+			return "", errors.Join(err, os.RemoveAll(bin))
+		}
+	}
+	return bin, nil
+}
+
+func (f figure) printedUnit() string {
+	if f.unit == "ns/op" {
+		return "ms/op"
+	}
+	return f.unit
+}
+
+// median reads the metric of a benchmark from the output of go test.
+func median(output, name, unit string) (float64, error) {
+	var values []float64
+	for line := range strings.Lines(output) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || strings.SplitN(fields[0], "-", 2)[0] != "Benchmark"+name {
+			continue
+		}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if fields[i+1] != unit {
+				continue
+			}
+			value, err := strconv.ParseFloat(fields[i], 64)
+			if err != nil {
+				return 0, fmt.Errorf("read %q: %w", line, err)
+			}
+			values = append(values, value)
+		}
+	}
+	if len(values) == 0 {
+		return 0, fmt.Errorf("benchmark %s gave no %s:\n%s", name, unit, output)
+	}
+	slices.Sort(values)
+	return values[len(values)/2], nil
+}
