@@ -34,8 +34,8 @@ type sim struct {
 	replicas map[string]*cluster.Replica
 	services map[string]*cluster.Service
 	statuses map[string]*cluster.DeploymentStatus
-	// fate is what becomes of replicas of a spec hash; without one they come
-	// up and stay.
+	// fate is what becomes of replicas of a spec hash, or of one replica by its
+	// id; without one they come up and stay.
 	fate map[string]fate
 	log  strings.Builder
 }
@@ -225,7 +225,10 @@ func (m *sim) advance(r *cluster.Replica) bool {
 		}
 		return true
 	}
-	f := m.fate[r.SpecHash]
+	f, own := m.fate[r.ID]
+	if !own {
+		f = m.fate[r.SpecHash]
+	}
 	spec, _ := m.view.Spec(r.Deployment, r.Service, r.SpecHash)
 	switch r.Phase {
 	case cluster.Assigned:
