@@ -34,6 +34,7 @@ type fakeEngine struct {
 	starting   map[string]string  // by image: what its containers do at once ("exit 1")
 	unchecked  bool               // containers have no healthcheck
 	doubled    []string           // replicas that had two running containers at a time
+	began      map[string]int     // by replica: how often its process began
 }
 
 type fakeContainer struct {
@@ -68,6 +69,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		streams:    map[*fakeStream]bool{},
 		faults:     map[string][]error{},
 		starting:   map[string]string{},
+		began:      map[string]int{},
 		unchecked:  true,
 	}
 }
@@ -355,6 +357,7 @@ func (f *fakeEngine) startLocked(id string) error {
 			f.doubled = append(f.doubled, c.Labels[LabelReplica])
 		}
 	}
+	f.began[c.Labels[LabelReplica]]++
 	c.Status, c.StartedAt = StatusRunning, time.Now().UTC()
 	if !f.unchecked {
 		c.Health = HealthStarting
