@@ -236,98 +236,25 @@ func lastClaimTo(t *testing.T, commit signing.Hash, digest [32]byte) func(bundle
 	})
 }
 
+// forgery is a change of a bundle that is chained and hashed right again.
+type forgery struct {
+	name   string
+	signer BundleSigner // nil keeps the signature
+	change func(bundlePart) []bundlePart
+	entry  uint64
+	want   string // in the error; "": it verifies
+}
+
 func TestForgedBundles(t *testing.T) {
 	r := newSignedRig(t)
-	// An unsigned commit and its objects are stored, as a git host could bring
-	// them; it is never claimed.
+	// Commits and their objects are stored, as a git host could bring them; they
+	// are never claimed.
 	unsigned := r.history.commit(r.at.Commit, fleet(t, "evil:1"), "no signature", nil)
 	stranger := r.history.commit(r.at.Commit, fleet(t, "evil:2"), "by mallory", testKey("mallory"))
 	r.must(&PutObjects{Objects: r.history.taken()})
 	bundle := r.bundle()
-	lastClaim, _ := r.state.Read().LastClaim()
-	claimEntry := lastClaim.Index // one entry an index
-	otherCA := newAuthority(t, "other")
-	outcome := func(p bundlePart) []bundlePart {
-		if p.entry == 3 {
-			e, _ := decodeAuditEntry(p.body)
-			e.Outcome = "invalid: never happened"
-			p.body = e.encode()
-		}
-		return keep(p)
-	}
-	without := func(kind bundleKind, n int) func(bundlePart) []bundlePart {
-		return func(p bundlePart) []bundlePart {
-			if p.kind == kind {
-				if n--; n == 0 {
-					return nil
-				}
-			}
-			return keep(p)
-		}
-	}
-	tests := []struct {
-		name   string
-		signer BundleSigner
-		change func(bundlePart) []bundlePart
-		entry  uint64
-		want   string // in the error; "": it verifies
-	}{
-		{"nothing changed, signed again", r.signer, keep, 0, ""},
-		{"an outcome, signature kept", nil, outcome, 0, "signature of node node-1 over the head is wrong"},
-		{"an entry left out, signature kept", nil, without(bundleAudit, 3), 0, "signature of node node-1"},
-		{"an outcome, signed by another cluster's node", otherCA.node(t, "node-1"), outcome, 0, "not of this cluster's authority"},
-		{"signed by a key that never joined", r.ca.node(t, "node-9"), keep, 0, "records no node"},
-		{"a claim of an unsigned commit, by a member", r.signer, lastClaimTo(t, unsigned, lastClaim.Digest), claimEntry, "unsigned"},
-		{"a claim of a stranger's commit, by a member", r.signer, lastClaimTo(t, stranger, lastClaim.Digest), claimEntry, "unknown-signer"},
-		{"a claim of no stored commit, by a member", r.signer, lastClaimTo(t, signing.Hash{7}, lastClaim.Digest), claimEntry, "not found"},
-		{"another digest, by a member", r.signer, lastClaimTo(t, lastClaim.Commit, [32]byte{1}), claimEntry, "digest"},
-		{"the first claim left out, by a member", r.signer, func(p bundlePart) []bundlePart {
-			if p.entry == 4 {
-				return nil
-			}
-			return keep(p)
-		}, claimEntry - 1, "stands where claim 1 must"},
-		{"another anchor, by a member", r.signer, changeCommands(t, func(c Command) {
-			if init, ok := c.(*InitCluster); ok {
-				init.Meta.Anchor = unsigned
-			}
-		}), 0, "not that of the audit log"},
-		{"initialized twice, by a member", r.signer, func(p bundlePart) []bundlePart {
-			if p.entry == 1 {
-				return []bundlePart{p, p}
-			}
-			return keep(p)
-		}, 2, "initialized twice"},
-		{"no initialization, by a member", r.signer, without(bundleAudit, 1), 0, "no node"},
-		{"an object changed, by a member", r.signer, func(p bundlePart) []bundlePart {
-			if p.kind == bundleObject {
-				p.body = append(bytes.Clone(p.body), ' ')
-			}
-			return keep(p)
-		}, 0, "the bytes are those of"},
-		{"no objects, by a member", r.signer, func(p bundlePart) []bundlePart {
-			if p.kind == bundleObject {
-				return nil
-			}
-			return keep(p)
-		}, 4, "not found"},
-		{"no signature", nil, without(bundleSignature, 1), 0, "ends before its signatures"},
-		{"no head", nil, without(bundleHead, 1), 0, "a signature without a head"},
-		{"no description", nil, without(bundleMeta, 1), 0, "starts with one description"},
-		{"two descriptions", nil, func(p bundlePart) []bundlePart {
-			if p.kind == bundleMeta {
-				return []bundlePart{p, p}
-			}
-			return keep(p)
-		}, 0, "starts with one description"},
-		{"a record of a newer kind", nil, func(p bundlePart) []bundlePart {
-			if p.kind == bundleHead {
-				return []bundlePart{p, {kind: 9}}
-			}
-			return keep(p)
-		}, 0, "unknown kind"},
-	}
-	for _, test := range tests {
+	tests := append(forgedForms(), forgedEntries(t, r)...)
+	for _, test := range append(tests, forgedClaims(t, r, unsigned, stranger)...) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := VerifyBundle(bytes.NewReader(forge(t, bundle, test.signer, test.change)), r.options())
 			if test.want == "" {
@@ -344,6 +271,108 @@ func TestForgedBundles(t *testing.T) {
 				t.Errorf("record %d, entry %d, want entry %d", failed.Record, failed.Entry, test.entry)
 			}
 		})
+	}
+}
+
+// without returns a change that leaves the nth record of a kind out.
+func without(kind bundleKind, n int) func(bundlePart) []bundlePart {
+	return func(p bundlePart) []bundlePart {
+		if p.kind == kind {
+			if n--; n == 0 {
+				return nil
+			}
+		}
+		return keep(p)
+	}
+}
+
+// withoutAll returns a change that leaves all records of a kind out.
+func withoutAll(kind bundleKind) func(bundlePart) []bundlePart {
+	return func(p bundlePart) []bundlePart {
+		if p.kind == kind {
+			return nil
+		}
+		return keep(p)
+	}
+}
+
+// forgedForms are bundles that are put together wrong.
+func forgedForms() []forgery {
+	return []forgery{
+		{"no signature", nil, withoutAll(bundleSignature), 0, "ends before its signatures"},
+		{"no head", nil, withoutAll(bundleHead), 0, "a signature without a head"},
+		{"no description", nil, withoutAll(bundleMeta), 0, "starts with one description"},
+		{"two descriptions", nil, func(p bundlePart) []bundlePart {
+			if p.kind == bundleMeta {
+				return []bundlePart{p, p}
+			}
+			return keep(p)
+		}, 0, "starts with one description"},
+		{"a record of a newer kind", nil, func(p bundlePart) []bundlePart {
+			if p.kind == bundleHead {
+				return []bundlePart{p, {kind: 9}}
+			}
+			return keep(p)
+		}, 0, "unknown kind"},
+	}
+}
+
+// forgedEntries are bundles with another history: by somebody who kept the
+// signature, by another cluster's node, by a node that never joined, and by a
+// member that signs what it likes.
+func forgedEntries(t *testing.T, r *signedRig) []forgery {
+	other := newAuthority(t, "other").node(t, "node-1")
+	outcome := func(p bundlePart) []bundlePart {
+		if p.entry == 3 {
+			e, err := decodeAuditEntry(p.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Outcome = "invalid: never happened"
+			p.body = e.encode()
+		}
+		return keep(p)
+	}
+	return []forgery{
+		{"nothing changed, signed again", r.signer, keep, 0, ""},
+		{"an outcome, signature kept", nil, outcome, 0, "signature of node node-1 over the head is wrong"},
+		{"an entry left out, signature kept", nil, without(bundleAudit, 3), 0, "signature of node node-1"},
+		{"an outcome, by another cluster's node", other, outcome, 0, "not of this cluster's authority"},
+		{"by a key that never joined", r.ca.node(t, "node-9"), keep, 0, "records no node"},
+		{"another anchor, by a member", r.signer, changeCommands(t, func(c Command) {
+			if init, ok := c.(*InitCluster); ok {
+				init.Meta.Anchor = signing.Hash{1}
+			}
+		}), 0, "not that of the audit log"},
+		{"initialized twice, by a member", r.signer, func(p bundlePart) []bundlePart {
+			if p.entry == 1 {
+				return []bundlePart{p, p}
+			}
+			return keep(p)
+		}, 2, "initialized twice"},
+		{"no initialization, by a member", r.signer, without(bundleAudit, 1), 0, "no node"},
+		{"an object changed, by a member", r.signer, func(p bundlePart) []bundlePart {
+			if p.kind == bundleObject {
+				p.body = append(bytes.Clone(p.body), ' ')
+			}
+			return keep(p)
+		}, 0, "the bytes are those of"},
+	}
+}
+
+// forgedClaims are bundles whose claims a member changed and signed.
+func forgedClaims(t *testing.T, r *signedRig, unsigned, stranger signing.Hash) []forgery {
+	last, _ := r.state.Read().LastClaim()
+	first, _ := r.state.Read().Claim(1)
+	at := last.Index // the number of its audit entry: one an index
+	return []forgery{
+		{"a claim of an unsigned commit", r.signer, lastClaimTo(t, unsigned, last.Digest), at, "unsigned"},
+		{"a claim of a stranger's commit", r.signer, lastClaimTo(t, stranger, last.Digest), at, "unknown-signer"},
+		{"a claim of no stored commit", r.signer, lastClaimTo(t, signing.Hash{7}, last.Digest), at, "not found"},
+		{"a claim of an old commit", r.signer, lastClaimTo(t, r.state.Read().Meta().Anchor, last.Digest), at, "rewritten"},
+		{"another digest", r.signer, lastClaimTo(t, last.Commit, [32]byte{1}), at, "digest"},
+		{"the first claim left out", r.signer, without(bundleAudit, int(first.Index)), at - 1, "stands where claim 1 must"},
+		{"no objects", r.signer, withoutAll(bundleObject), first.Index, "not found"},
 	}
 }
 

@@ -80,13 +80,6 @@ func (f *filler) fill(v reflect.Value) {
 	}
 }
 
-// filled returns v with every field set.
-func filled[T any](t *testing.T, v *T) T {
-	t.Helper()
-	(&filler{t: t}).fill(reflect.ValueOf(v).Elem())
-	return *v
-}
-
 func TestEveryFieldSurvivesTheLog(t *testing.T) {
 	for _, c := range allCommands() {
 		t.Run(string(c.Kind()), func(t *testing.T) {

@@ -7,11 +7,12 @@ import (
 	"github.com/jaco-sh/jaco/signing"
 )
 
-// The bounds of one PutObjects. An object that is larger than MaxPutBytes
-// travels alone.
+// The bounds of one PutObjects, in bytes of data. An object that is larger
+// than MaxPutBytes travels alone; MaxObjectBytes is that of the largest that
+// ContentDigest and signing read, or a claim could be right and impossible.
 const (
 	MaxPutBytes    = 256 << 10
-	MaxObjectBytes = 2 << 20
+	MaxObjectBytes = MaxContentBytes
 	maxPutObjects  = 10_000
 )
 

@@ -191,6 +191,7 @@ func (p Phase) rank() int {
 		return 3
 	case Stopping:
 		return 4
+	default: // the final ones
+		return 5
 	}
-	return 5
 }

@@ -61,10 +61,7 @@ func testNode(name string) Node {
 // testObject returns an object with its right id.
 func testObject(kind signing.ObjectType, data string) StoredObject {
 	o := signing.Object{Type: kind, Data: []byte(data)}
-	id, err := signing.HashObject(o)
-	if err != nil {
-		panic(err)
-	}
+	id, _ := signing.HashObject(o) // fails for the marks of an attack only
 	return StoredObject{ID: id, Object: o}
 }
 

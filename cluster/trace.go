@@ -17,7 +17,7 @@ type FactSource string
 
 // The sources of facts.
 const (
-	FactSigned   FactSource = "signed"   // follows from signed commits that this node verified
+	FactSigned   FactSource = "signed"   // follows from signed commits that were verified
 	FactReported FactSource = "reported" // a node or a leader said so
 )
 
@@ -42,7 +42,7 @@ type TraceReport struct {
 	SpecHash   string       `json:"spec_hash"`
 	Revision   signing.Hash `json:"revision"`
 	Claim      TraceClaim   `json:"claim"`
-	// Signers and PolicyVersion are empty until Confirm finds the spec.
+	// Signers and PolicyVersion are empty until Prove fills them in.
 	Signers       []signing.Approval `json:"signers"`
 	PolicyVersion int                `json:"policy_version"`
 	CreatedAt     time.Time          `json:"created_at"`
@@ -66,7 +66,7 @@ type TraceClaim struct {
 // Trace leads from a container (its id or a prefix of it) or a replica (its
 // id) to the claim that brought its revision. Replicas that were removed are
 // found in the audit log. Everything in the report is what nodes and leaders
-// said until Confirm compares it with a View.
+// said until Prove adds what was verified again.
 func Trace(s *Snapshot, id string) (*TraceReport, error) {
 	r, forgotten, err := findReplica(s, id)
 	if err != nil {
@@ -83,19 +83,6 @@ func Trace(s *Snapshot, id string) (*TraceReport, error) {
 	}
 	t.listFacts(FactReported)
 	return t, nil
-}
-
-// Confirm compares the report with what a node accepted. When the view holds
-// the replica's spec, what is deployed follows from signatures, and their
-// makers are added; when it does not, the report stays as it is.
-func (t *TraceReport) Confirm(v *View) {
-	spec, accepted := v.Spec(t.Deployment, t.Service, t.SpecHash)
-	if spec == nil {
-		return
-	}
-	t.Signers = slices.Clone(accepted.Signers)
-	t.PolicyVersion = v.TrustVersion
-	t.listFacts(FactSigned)
 }
 
 // listFacts fills in Facts; desired is the source of what the spec says.
