@@ -145,13 +145,10 @@ func upFor(r *cluster.Replica) time.Duration {
 	return r.FinishedAt.Sub(r.StartedAt)
 }
 
-// lasted reports whether a final replica had passed the gate of a rollout.
-func (p *pass) lasted(r *cluster.Replica, spec *desired.Service) bool {
-	if hasHealthcheck(spec) {
-		return !r.HealthyAt.IsZero()
-	}
-	started := !r.HealthyAt.IsZero() || !r.StartedAt.IsZero()
-	return started && r.FinishedAt.Sub(runningSince(r)) >= spec.Update.Monitor
+// lasted reports whether a final replica of spec had passed the gate of a
+// rollout.
+func lasted(r *cluster.Replica, spec *desired.Service) bool {
+	return !r.HealthyAt.IsZero() && (hasHealthcheck(spec) || ranFor(r) >= spec.Update.Monitor)
 }
 
 // create places a replica of spec in the slot; false when it cannot.
@@ -166,7 +163,7 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 		p.unplaced(s, q)
 		return false
 	}
-	if s.rec.Rollout.State == cluster.RolloutProgressing && p.triedInRollout(s, sl.last) && !p.lasted(sl.last, s.spec) {
+	if s.rec.Rollout.State == cluster.RolloutProgressing && p.triedInRollout(s, sl.last) && !lasted(sl.last, s.spec) {
 		s.rec.Rollout.Failures++
 	}
 	n := &p.nodes[i]

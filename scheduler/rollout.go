@@ -82,7 +82,7 @@ func (p *pass) swap(s *service) {
 			}
 			continue
 		}
-		ok, at := p.settled(sl.current, s.spec)
+		ok, at := p.settled(s, sl.current)
 		switch {
 		case ok:
 			p.out.dependOn(sl.current)
@@ -146,7 +146,7 @@ func (p *pass) failure(s *service, sl *slot) string {
 	if !p.triedInRollout(s, r) || s.completed(sl) {
 		return ""
 	}
-	if !p.restart(s, s.spec, r).never && (p.lasted(r, s.spec) || r.Attempt+1 < maxStarts) {
+	if !p.restart(s, s.spec, r).never && (lasted(r, s.spec) || r.Attempt+1 < maxStarts) {
 		return ""
 	}
 	starts := "1 start"
@@ -184,7 +184,7 @@ func (p *pass) freeze(s *service) {
 		if sl.current == nil {
 			continue
 		}
-		if ok, _ := p.settled(sl.current, s.spec); ok {
+		if ok, _ := p.settled(s, sl.current); ok {
 			continue
 		}
 		if sl.old != nil || sl.current.Phase == cluster.Unhealthy && s.previous != nil {
@@ -254,7 +254,7 @@ func (p *pass) progress(s *service) (inFlight, serving int) {
 		settled := false
 		if sl.current != nil {
 			var at time.Time
-			if settled, at = p.settled(sl.current, s.spec); !settled && !at.IsZero() {
+			if settled, at = p.settled(s, sl.current); !settled && !at.IsZero() {
 				p.out.wakeAt(at)
 			}
 		}
@@ -318,10 +318,10 @@ func (p *pass) lastStep(s *service) time.Time {
 		if r == nil || r.CreatedAt.Before(s.rec.Rollout.StartedAt) {
 			continue
 		}
-		if ok, _ := p.settled(r, s.spec); !ok {
+		if ok, _ := p.settled(s, r); !ok {
 			continue
 		}
-		if at := settledAt(r, s.spec); at.After(last) {
+		if at := s.settledAt(r); at.After(last) {
 			last = at
 		}
 	}
@@ -383,7 +383,7 @@ func (p *pass) finishRollout(s *service) {
 		if sl.current == nil {
 			return
 		}
-		if ok, at := p.settled(sl.current, s.spec); !ok {
+		if ok, at := p.settled(s, sl.current); !ok {
 			if !at.IsZero() {
 				p.out.wakeAt(at)
 			}

@@ -110,6 +110,25 @@ func TestHealthDecides(t *testing.T) {
 	}
 }
 
+// TestImageHealthcheck waits for a healthcheck that only the image has: its node
+// reports such a replica as running without calling that healthy.
+func TestImageHealthcheck(t *testing.T) {
+	m := newSim("n1")
+	rev := m.accept("shop", svc("web", "v1", 1, noCheck))
+	m.plan()
+	r := m.get(t, "shop", "web", 1)
+	m.report(r, cluster.Running, "", 0)
+	r.HealthyAt = time.Time{}
+	if got := m.plan(); got.Plan != nil || !got.Wake.IsZero() {
+		t.Fatalf("running is taken for healthy: %s", got)
+	}
+	m.report(r, cluster.Healthy, "", 0)
+	m.plan()
+	if m.statuses["shop"] == nil || m.statuses["shop"].Converged != rev {
+		t.Error("it does not converge once healthy")
+	}
+}
+
 // TestDependencies starts and rolls services in the order of depends_on.
 func TestDependencies(t *testing.T) {
 	m := newSim("n1", "n2")

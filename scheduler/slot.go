@@ -250,59 +250,42 @@ func home(replicas []*cluster.Replica) (node string, runs bool) {
 }
 
 // healthy reports whether r serves as its spec asks. A replica without a
-// healthcheck is healthy when it runs; so is one of a spec that is no longer
-// known, as nothing better can be said of it.
+// healthcheck is healthy when it runs; only its node knows whether the image
+// brings one, and says so by what sets HealthyAt.
 func (s *service) healthy(r *cluster.Replica) bool {
 	switch r.Phase {
 	case cluster.Healthy:
 		return true
 	case cluster.Running:
 		spec := s.specOf(r)
-		return spec == nil || !hasHealthcheck(spec)
+		return !r.HealthyAt.IsZero() && (spec == nil || !hasHealthcheck(spec))
 	}
 	return false
 }
 
-// hasHealthcheck reports whether the spec names a healthcheck. One that only
-// the image brings is not known here; such a replica counts as healthy until
-// its first answer is a bad one.
+// hasHealthcheck reports whether the spec names a healthcheck.
 func hasHealthcheck(spec *desired.Service) bool {
 	h := spec.Container.Healthcheck
 	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
 }
 
-// settled reports whether r, of spec, passed the gate of a rollout: it is
-// healthy, or ran for the monitor period when nothing checks its health. When
-// only time is missing, at is the moment that it will have passed.
-func (p *pass) settled(r *cluster.Replica, spec *desired.Service) (ok bool, at time.Time) {
-	switch {
-	case r.Phase == cluster.Healthy:
-		return true, time.Time{}
-	case r.Phase != cluster.Running || hasHealthcheck(spec):
+// settled reports whether r passed the gate of a rollout: its healthcheck says
+// so, or it ran for the monitor period when there is none. When only time is
+// missing, at is the moment that it will have passed.
+func (p *pass) settled(s *service, r *cluster.Replica) (ok bool, at time.Time) {
+	if !s.healthy(r) {
 		return false, time.Time{}
 	}
-	at = runningSince(r).Add(spec.Update.Monitor)
+	at = s.settledAt(r)
 	return !p.now.Before(at), at
 }
 
-// settledAt is when a settled replica became so.
-func settledAt(r *cluster.Replica, spec *desired.Service) time.Time {
-	if hasHealthcheck(spec) {
-		return runningSince(r)
-	}
-	return runningSince(r).Add(spec.Update.Monitor)
-}
-
-// runningSince is when r became healthy or, failing that, started. State's own
-// clock comes before the node's.
-func runningSince(r *cluster.Replica) time.Time {
-	switch {
-	case !r.HealthyAt.IsZero():
+// settledAt is when a healthy replica of the present spec passes the gate.
+func (s *service) settledAt(r *cluster.Replica) time.Time {
+	if r.Phase == cluster.Healthy {
 		return r.HealthyAt
-	case !r.StartedAt.IsZero():
-		return r.StartedAt
 	}
-	return r.CreatedAt
+	return r.HealthyAt.Add(s.spec.Update.Monitor)
 }
 
 // completed reports whether the slot's last replica of the spec ended well and
