@@ -7,7 +7,6 @@ import (
 
 	"github.com/jaco-sh/jaco/agent"
 	"github.com/jaco-sh/jaco/cluster"
-	"github.com/jaco-sh/jaco/cluster/consensus"
 	"github.com/jaco-sh/jaco/cluster/verifier"
 	"github.com/jaco-sh/jaco/gitsync"
 	"github.com/jaco-sh/jaco/signing"
@@ -209,7 +208,7 @@ func (r *reporter) NodeState(ctx context.Context, status agent.NodeStatus) error
 	m := r.member
 	recorded, found := m.state.Read().Node(m.info.Node)
 	if !found {
-		return fmt.Errorf("node %s: %w", m.info.Node, consensus.ErrNotRunning)
+		return fmt.Errorf("node %s is not in the member table yet", m.info.Node)
 	}
 	node := recorded
 	node.State, node.Reason, node.Version = cluster.NodeReady, status.Reason, version

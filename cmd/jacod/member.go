@@ -226,13 +226,14 @@ func (m *member) syncInterval() time.Duration {
 	return 0
 }
 
-// waitMeta waits for the InitCluster entry, which at genesis comes after the
-// election.
+// waitMeta waits for the last entry of genesis, which comes after the first
+// election: it seals what the sync needs.
 func (m *member) waitMeta(ctx context.Context) (*cluster.Meta, error) {
 	for {
 		changed := m.state.Changed()
-		if meta := m.state.Read().Meta(); meta != nil {
-			return meta, nil
+		snapshot := m.state.Read()
+		if _, sealed := snapshot.Sealed(sealedAuthority); sealed && snapshot.Meta() != nil {
+			return snapshot.Meta(), nil
 		}
 		select {
 		case <-ctx.Done():
