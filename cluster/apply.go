@@ -51,7 +51,7 @@ func (t *tx) apply(e Entry) error {
 // recordEvents checks events; that they stand in the audit log is all that
 // they do.
 func (t *tx) recordEvents(c *RecordEvents) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	if len(c.Events) == 0 {

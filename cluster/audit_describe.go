@@ -38,11 +38,11 @@ const listSeparator = ","
 func Describe(e AuditEntry) (AuditRecord, error) {
 	r := AuditRecord{Number: e.Number, Index: e.Index, Time: e.Time, Outcome: e.Outcome}
 	entry, err := decodeAudited(e.Received)
-	if Stops(err) {
+	switch {
+	case Stops(err):
 		r.Type, r.Message = typeUnknown, "written by a newer build"
 		return r, fmt.Errorf("audit entry %d: %w", e.Number, err)
-	}
-	if err != nil {
+	case entry.Command == nil: // it was refused for that
 		r.Type, r.Message = typeMalformed, fmt.Sprintf("%d bytes that are no entry", len(e.Received))
 		return r, nil
 	}

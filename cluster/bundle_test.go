@@ -192,6 +192,7 @@ func forge(t *testing.T, bundle []byte, signer BundleSigner, change func(p bundl
 					t.Fatal(err)
 				}
 				body = signatureRecord{Certificate: certificate, Signature: signature}.encode()
+			default:
 			}
 			if err := bw.record(p.kind, body); err != nil {
 				t.Fatal(err)

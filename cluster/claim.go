@@ -21,7 +21,7 @@ func lastClaim(tx *memdb.Txn) *Claim {
 }
 
 func (t *tx) advanceRevision(a *AdvanceRevision) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	c := a.Claim

@@ -29,7 +29,7 @@ func knownObjects() table[knownObject] {
 }
 
 func (t *tx) putObjects(c *PutObjects) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	if err := checkPut(c.Objects); err != nil {

@@ -117,8 +117,9 @@ func (l *loader) record(kind recordKind, body []byte) error {
 			return err
 		}
 		return auditEntries().put(l.tx, e)
+	default:
+		return fmt.Errorf("%w: record of kind %d", ErrUnknownCommand, kind)
 	}
-	return fmt.Errorf("%w: record of kind %d", ErrUnknownCommand, kind)
 }
 
 func loadRecord[T any, M proto.Message](l *loader, body []byte, m M, convert func(M) T, t table[T]) error {

@@ -6,14 +6,12 @@ func metas() table[Meta] {
 	return table[Meta]{name: "meta", key: func(*Meta) string { return single }}
 }
 
-// meta returns the cluster's description; nothing but InitCluster is applied
-// before there is one.
-func (t *tx) meta() (*Meta, error) {
-	m := metas().get(t.Txn, single)
-	if m == nil {
-		return nil, fmt.Errorf("%w: no cluster was initialized", ErrInvalid)
+// initialized refuses what comes before InitCluster.
+func (t *tx) initialized() error {
+	if metas().get(t.Txn, single) == nil {
+		return fmt.Errorf("%w: no cluster was initialized", ErrInvalid)
 	}
-	return m, nil
+	return nil
 }
 
 func (t *tx) initCluster(c *InitCluster) error {

@@ -7,7 +7,7 @@ func nodes() table[Node] {
 }
 
 func (t *tx) updateNode(c *UpdateNode) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	return t.putNode(c.Node)

@@ -3,7 +3,7 @@ package cluster
 import "fmt"
 
 func (t *tx) applyPlan(p *ApplyPlan) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	for _, e := range p.Expect {

@@ -28,7 +28,7 @@ func lastRefusal(tx *memdb.Txn) *Refusal {
 }
 
 func (t *tx) recordRefusal(c *RecordRefusal) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	r := c.Refusal

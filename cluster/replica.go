@@ -106,7 +106,7 @@ func (t *tx) removeReplica(id string) error {
 }
 
 func (t *tx) reportReplicas(c *ReportReplicas) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	for _, report := range c.Reports {

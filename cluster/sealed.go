@@ -11,7 +11,7 @@ func sealedItems() table[SealedItem] {
 }
 
 func (t *tx) putSealed(c *PutSealed) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	if len(c.Items) == 0 {

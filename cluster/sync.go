@@ -7,7 +7,7 @@ func syncs() table[Sync] {
 }
 
 func (t *tx) setSync(c *SetSync) error {
-	if _, err := t.meta(); err != nil {
+	if err := t.initialized(); err != nil {
 		return err
 	}
 	switch c.State {

@@ -111,7 +111,7 @@ func (p *transcript) run(line, body string) string {
 		for _, word := range words[1:] {
 			c.Objects = append(c.Objects, p.object(word))
 		}
-		return p.step(func() Result { return p.rig.apply(c) })
+		return p.step(func() Result { return p.apply(c) })
 	}
 	e := Entry{Time: p.now.Add(time.Second), Actor: Actor{Kind: ActorNode, Name: "node-1"}, Command: p.command(words[0], body)}
 	for _, word := range words[1:] {

@@ -139,8 +139,9 @@ func (p Phase) Final() bool {
 	switch p {
 	case Stopped, Failed, Rejected, Lost:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Live reports whether a container may exist and serve in phase p.
