@@ -19,7 +19,7 @@ const defaultMaxStep = 500
 func Verify(src Source, from Position, tip Hash, opts Options) (*Verdict, error) {
 	j, err := newJudge(src, from, opts)
 	if err != nil {
-		return nil, fmt.Errorf("accepted commit %s: %w", from.Commit, err)
+		return nil, fmt.Errorf("judge from accepted commit %s: %w", from.Commit, err)
 	}
 	defer j.signatures.stop()
 	chain, err := j.history.chain(from.Commit, tip)
@@ -103,6 +103,9 @@ type judge struct {
 }
 
 func newJudge(src Source, from Position, opts Options) (*judge, error) {
+	if opts.Now.IsZero() {
+		return nil, errors.New("no time to judge by")
+	}
 	if opts.MaxStep <= 0 {
 		opts.MaxStep = defaultMaxStep
 	}

@@ -3,6 +3,8 @@ package signing
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 )
 
 // step is one first-parent commit with all that it brings in, while it is
@@ -99,12 +101,29 @@ func (s *step) member(id Hash) error {
 		}
 	}
 	s.vouches[id] = held
-	s.claims = append(s.claims, claimsOf(c, who)...)
+	s.claims = append(s.claims, claimsOf(c, who, maxClaims-len(s.claims))...)
 	s.commits = append(s.commits, SignedCommit{
 		Commit: id, Signer: who.Signer, Key: who.Key,
-		TrustVersion: j.trust.Version, Subject: c.Subject(), Paths: len(changes),
+		TrustVersion: j.trust.Version, Subject: showSubject(c), Paths: len(changes),
 	})
 	return nil
+}
+
+// maxSubject bounds, in bytes, the subject in a SignedCommit.
+const maxSubject = 200
+
+// showSubject makes the subject fit for JSON, logs and terminals.
+func showSubject(c *Commit) string {
+	subject := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(c.Subject(), "\uFFFD"))
+	if len(subject) <= maxSubject {
+		return subject
+	}
+	return strings.ToValidUTF8(subject[:maxSubject], "") + "…"
 }
 
 // change is one path that a commit changed itself.
@@ -217,8 +236,8 @@ func (t *Trust) checkChange(c change) error {
 		}
 	}
 	if c.area == areaDeploy && t.rule(c.path) == nil {
-		return refuse(ReasonNoRule,
-			"%s: no rule matches this path. The rules in trust.yaml decide who may change what below deployments/", c.path)
+		return refuse(ReasonNoRule, "%s: no rule matches this path. The rules in trust.yaml decide who may change what below deployments/",
+			showPath(c.path))
 	}
 	return nil
 }

@@ -108,6 +108,8 @@ func objectCases() []refusalCase {
 			side := r.commit("bob", "Good", edits{"deployments/shop/link": gone}, bad)
 			return bad, r.merge("bob", "Merge", nil, good, good, side)
 		}},
+		{"name that is not UTF-8", ReasonMalformed, `"deployments/shop/\xff": the name`, by("bob", edits{"deployments/shop/\xff": "x"})},
+		{"name with an escape", ReasonMalformed, `"deployments/shop/\x1b[2J": the name`, by("bob", edits{"deployments/shop/\x1b[2J": "x"})},
 		{"no rule", ReasonNoRule, "deployments/README.md: no rule", by("alice", edits{"deployments/README.md": "x"})},
 		{"tampered tree", ReasonTampered, "does not match its id", alone(func(r *testRepo, good Hash) Hash {
 			bad := r.commit("bob", "Bad", shop("2"), good)
@@ -387,6 +389,30 @@ func TestNothingNew(t *testing.T) {
 	v := r.verify(from, from.Commit)
 	if diff := cmp.Diff(&Verdict{Position: from}, v); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestSubjects are fit for JSON and terminals.
+func TestSubjects(t *testing.T) {
+	r, from := started(t)
+	for subject, want := range map[string]string{
+		"Plain":                   "Plain",
+		"Bell \a and \x1b[31mred": "Bell  and [31mred",
+		"Latin \xe9":              "Latin \uFFFD",
+		strings.Repeat("ü", 150):  strings.Repeat("ü", 100) + "…",
+	} {
+		v := r.verify(from, r.commit("bob", subject, nil, from.Commit))
+		if len(v.Commits) != 1 || v.Commits[0].Subject != want {
+			t.Errorf("%q: %+v, want %q", subject, v.Commits, want)
+		}
+	}
+}
+
+// TestNoTime fails closed: without a time nothing would ever be expired.
+func TestNoTime(t *testing.T) {
+	r, from := started(t)
+	if v, err := Verify(r, from, from.Commit, Options{}); err == nil {
+		t.Errorf("judged without a time: %+v", v)
 	}
 }
 

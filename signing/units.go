@@ -5,7 +5,10 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // area says which rules decide about a path.
@@ -43,9 +46,12 @@ func areaOf(path string) (area, string) {
 // isFile reports whether the mode is that of a plain file.
 func isFile(mode uint32) bool { return mode == ModeFile || mode == ModeExecutable }
 
-// checkDeployable refuses what can never be deployed.
+// checkDeployable refuses what can never be deployed. Names must be readable
+// text: they travel in JSON, logs and terminals.
 func checkDeployable(c change) error {
 	switch {
+	case !utf8.ValidString(c.path) || strings.ContainsFunc(c.path, unicode.IsControl):
+		return refuse(ReasonMalformed, "%s: the name holds control characters or is not UTF-8", showPath(c.path))
 	case c.now.mode == ModeSymlink:
 		return refuse(ReasonMalformed, "%s is a symbolic link: only plain files can be deployed", c.path)
 	case c.now.mode == ModeSubmodule:
@@ -60,6 +66,14 @@ func checkDeployable(c change) error {
 		return checkDeploymentName(c.unit)
 	}
 	return nil
+}
+
+// showPath quotes a path that holds more than plain text.
+func showPath(path string) string {
+	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
+		return quoted
+	}
+	return path
 }
 
 // checkDeploymentName refuses a folder that cannot be a deployment's name.

@@ -10,7 +10,8 @@ import (
 // for nothing: nobody can make a node look for an object that does not exist.
 const approvalReach = 2_000
 
-// maxClaims bounds the approvals that one commit gives by trailer.
+// maxClaims bounds the approvals that one step brings by trailer; others count
+// for nothing.
 const maxClaims = 1_000
 
 // claim is one approval by the trailer "Approves: <full hash> <deployment>…".
@@ -20,13 +21,13 @@ type claim struct {
 	who   Approval
 }
 
-// claimsOf reads the approvals of a commit. A trailer of another form approves
+// claimsOf reads the approvals of a commit, no more than most. A trailer of another form approves
 // nothing; what it was meant for keeps waiting.
-func claimsOf(c *Commit, who Approval) []claim {
+func claimsOf(c *Commit, who Approval, most int) []claim {
 	var claims []claim
 	for _, value := range c.Trailers("Approves") {
 		words := strings.Fields(value)
-		if len(words) < 2 || len(claims)+len(words) > maxClaims {
+		if len(words) < 2 || len(claims)+len(words)-1 > most {
 			continue
 		}
 		named, err := ParseHash(words[0])
