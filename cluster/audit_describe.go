@@ -131,20 +131,33 @@ func (r *AuditRecord) describePlan(p *ApplyPlan) {
 	r.Deployment, r.Service, r.Node, r.Revision = names.join(), serviceNames.join(), nodeNames.join(), revisions.join()
 	var parts []string
 	for _, part := range []struct {
-		count int
 		what  string
+		names []string
 	}{
-		{len(p.Create), "replicas to start"}, {len(p.Stop), "to stop"}, {len(p.Remove), "to forget"},
-		{len(p.Services), "services updated"}, {len(p.DropService), "services dropped"},
-		{len(p.Deployments), "deployments updated"}, {len(p.DropStatus), "deployments dropped"},
+		{"replicas to start", each(p.Create, func(c Replica) string { return fmt.Sprintf("%s.%d on %s", c.Service, c.Slot, c.Node) })},
+		{"to stop", p.Stop},
+		{"to forget", p.Remove},
+		{"services updated", each(p.Services, func(s Service) string { return s.Name })},
+		{"services dropped", each(p.DropService, func(k ServiceKey) string { return k.Service })},
+		{"deployments updated", each(p.Deployments, func(d DeploymentStatus) string { return d.Name })},
+		{"deployments dropped", p.DropStatus},
 	} {
-		if part.count > 0 {
-			parts = append(parts, fmt.Sprintf("%s: %d", part.what, part.count))
+		if len(part.names) > 0 {
+			parts = append(parts, part.what+": "+some(part.names))
 		}
 	}
-	if r.Message = strings.Join(parts, ", "); r.Message == "" {
+	if r.Message = strings.Join(parts, "; "); r.Message == "" {
 		r.Message = "nothing to do"
 	}
+}
+
+// some names the first few of a list and counts the rest.
+func some(names []string) string {
+	const most = 4
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func (r *AuditRecord) describeReport(c *ReportReplicas) {
@@ -157,7 +170,7 @@ func (r *AuditRecord) describeReport(c *ReportReplicas) {
 		}
 		parts[i] = withReason(p.ID+" "+phase, p.Reason)
 	}
-	r.Message = c.Node + " reports " + strings.Join(parts, ", ")
+	r.Message = c.Node + " reports " + some(parts)
 }
 
 func (r *AuditRecord) describeEvents(events []Event) {

@@ -19,7 +19,8 @@ import (
 // when that makes it smaller.
 type DiskObjects struct {
 	db      *bbolt.DB
-	writers sync.Pool // of *flate.Writer, which are large
+	writers sync.Pool // of *flate.Writer; both kinds are large
+	readers sync.Pool // of what flate.NewReader returns
 }
 
 var (
@@ -112,7 +113,7 @@ func (d *DiskObjects) Object(id signing.Hash) (signing.Object, error) {
 		if value == nil {
 			return signing.ErrNotFound
 		}
-		o, err = unpack(value)
+		o, err = d.unpack(value)
 		return err
 	})
 	if err != nil {
@@ -142,7 +143,7 @@ func (d *DiskObjects) Each(fn func(StoredObject) error) error {
 			if len(key) != len(signing.Hash{}) {
 				return fmt.Errorf("object store: %w: key of %d bytes", ErrCorrupt, len(key))
 			}
-			o, err := unpack(value)
+			o, err := d.unpack(value)
 			if err != nil {
 				return fmt.Errorf("object %s: %w", signing.Hash(key), err)
 			}
@@ -179,7 +180,7 @@ func (d *DiskObjects) pack(o signing.Object) ([]byte, error) {
 }
 
 // unpack is the inverse of pack. The result shares nothing with value.
-func unpack(value []byte) (signing.Object, error) {
+func (d *DiskObjects) unpack(value []byte) (signing.Object, error) {
 	if len(value) < 3 {
 		return signing.Object{}, fmt.Errorf("%w: no header", ErrCorrupt)
 	}
@@ -194,12 +195,10 @@ func unpack(value []byte) (signing.Object, error) {
 	case formPlain:
 		o.Data = bytes.Clone(body)
 	case formDeflate:
-		o.Data = make([]byte, 0, size)
-		out := bytes.NewBuffer(o.Data)
-		if _, err := io.Copy(out, io.LimitReader(flate.NewReader(bytes.NewReader(body)), int64(size)+1)); err != nil {
+		var err error
+		if o.Data, err = d.inflate(body, size); err != nil {
 			return signing.Object{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
-		o.Data = out.Bytes()
 	default:
 		return signing.Object{}, fmt.Errorf("%w: form %d", ErrCorrupt, form)
 	}
@@ -207,4 +206,23 @@ func unpack(value []byte) (signing.Object, error) {
 		return signing.Object{}, fmt.Errorf("%w: %d bytes instead of %d", ErrCorrupt, len(o.Data), size)
 	}
 	return o, nil
+}
+
+// inflate reads what is compressed in body, and at most a byte more than size.
+func (d *DiskObjects) inflate(body []byte, size uint64) ([]byte, error) {
+	r, ok := d.readers.Get().(io.Reader)
+	if !ok {
+		r = flate.NewReader(nil)
+	}
+	defer d.readers.Put(r)
+	reset, ok := r.(flate.Resetter)
+	if !ok {
+		return nil, errors.New("the decompressor cannot be used again")
+	}
+	if err := reset.Reset(bytes.NewReader(body), nil); err != nil {
+		return nil, err
+	}
+	out := bytes.NewBuffer(make([]byte, 0, min(size+bytes.MinRead, 1<<20)))
+	_, err := io.Copy(out, io.LimitReader(r, int64(size)+1))
+	return out.Bytes(), err
 }

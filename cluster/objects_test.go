@@ -144,14 +144,14 @@ func TestUnpackNeverTrustsTheFile(t *testing.T) {
 		for _, flip := range []byte{1, 0x80, 0xff} {
 			bad := bytes.Clone(value)
 			bad[i] ^= flip
-			_, _ = unpack(bad)
+			_, _ = d.unpack(bad)
 		}
-		if _, err := unpack(value[:i]); !errors.Is(err, ErrCorrupt) {
+		if _, err := d.unpack(value[:i]); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("cut after %d bytes: %v", i, err)
 		}
 	}
 	bomb := append([]byte{byte(signing.BlobObject), formDeflate, 5}, value[3:]...)
-	if _, err := unpack(bomb); !errors.Is(err, ErrCorrupt) {
+	if _, err := d.unpack(bomb); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("longer than it says: %v", err)
 	}
 }

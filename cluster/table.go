@@ -66,11 +66,18 @@ func (t table[T]) walk(tx *memdb.Txn, yield func(*T) bool, index string, args ..
 
 // list copies the records that match an index.
 func (t table[T]) list(tx *memdb.Txn, index string, args ...any) []T {
-	var out []T
+	var found []*T // records are large: their copies are made room for once
 	t.walk(tx, func(v *T) bool {
-		out = append(out, *v)
+		found = append(found, v)
 		return true
 	}, index, args...)
+	if len(found) == 0 {
+		return nil
+	}
+	out := make([]T, len(found))
+	for i, v := range found {
+		out[i] = *v
+	}
 	return out
 }
 
