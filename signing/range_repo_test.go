@@ -251,7 +251,7 @@ func (r *testRepo) show(v *Verdict) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "at %s\n", r.subject(v.Position.Commit))
 	for _, c := range v.Commits {
-		fmt.Fprintf(&b, "  %s by %s, %d paths\n", c.Subject, c.Signer, c.Paths)
+		fmt.Fprintf(&b, "  - %s by %s, %d paths\n", c.Subject, c.Signer, c.Paths)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Position.Units)) {
 		u := v.Position.Units[name]

@@ -31,7 +31,7 @@ func TestAnchor(t *testing.T) {
 
 	tip := r.commit("bob", "First", edits{"README.md": "2"}, anchor)
 	want := `at First
-  First by bob, 0 paths
+  - First by bob, 0 paths
 blog: First by bob in First, new
 cluster: never approved
   cluster.yaml: bob in First
@@ -50,8 +50,8 @@ func TestAnchorMerge(t *testing.T) {
 	side := r.commit("bob", "Side", shop("1"), anchor)
 	tip := r.merge("carol", "Merge", edits{"deployments/blog/compose.yaml": "1"}, anchor, anchor, side)
 	want := `at Merge
-  Side by bob, 1 paths
-  Merge by carol, 1 paths
+  - Side by bob, 1 paths
+  - Merge by carol, 1 paths
 blog: Merge by carol in Merge, new
 shop: Merge by bob in Side, new
 `
@@ -114,25 +114,25 @@ func TestAnchorErrors(t *testing.T) {
 	}
 }
 
-// TestTrustChanges are policies that change on the way: what stands before is
-// judged by the old one, what stands behind by the new one.
-func TestTrustChanges(t *testing.T) {
-	policy := func(r *testRepo, version int, old, new string) edits {
-		text := strings.Replace(r.trustText(version), old, new, 1)
-		if text == r.trustText(version) {
-			r.tb.Fatalf("%q is not in the policy", old)
-		}
-		return edits{"trust.yaml": text}
+// policy is an edit of trust.yaml: the usual policy with one text replaced.
+func policy(r *testRepo, version int, old, new string) edits {
+	text := strings.Replace(r.trustText(version), old, new, 1)
+	if text == r.trustText(version) {
+		r.tb.Fatalf("%q is not in the policy", old)
 	}
-	cases := []approvalCase{
+	return edits{"trust.yaml": text}
+}
+
+func signerCases() []approvalCase {
+	return []approvalCase{
 		{"a new signer signs behind it only", func(r *testRepo, base Hash) Hash {
 			add := policy(r, 2, "rules:", fmt.Sprintf("  erin: {keys: [%q]}\nrules:", r.public("erin")))
 			two := r.commit("alice", "Policy", add, base)
 			return r.commit("erin", "Three", edits{"deployments/blog/compose.yaml": "3"}, two)
 		}, `
 at Three
-  Policy by alice, 1 paths
-  Three by erin, 1 paths
+  - Policy by alice, 1 paths
+  - Three by erin, 1 paths
 blog: Three by erin in Three, new
 shop: Start by bob in Start
 `},
@@ -143,9 +143,9 @@ shop: Start by bob in Start
 			return r.merge("erin", "Merge", nil, base, two, side)
 		}, `
 at Merge
-  Policy by alice, 1 paths
-  Side by erin, 1 paths
-  Merge by erin, 0 paths
+  - Policy by alice, 1 paths
+  - Side by erin, 1 paths
+  - Merge by erin, 0 paths
 blog: Merge by erin in Side, new
 shop: Start by bob in Start
 `},
@@ -167,20 +167,26 @@ refused: Early, unknown-signer
 			return r.commit("carol", "Four", edits{"README.md": "4"}, three)
 		}, `
 at Three
-  One by carol, 1 paths
-  Policy by alice, 1 paths
-  Three by carol, 1 paths
+  - One by carol, 1 paths
+  - Policy by alice, 1 paths
+  - Three by carol, 1 paths
 blog: Three by carol in Three, new
 shop: Start by bob in Start
 refused: Four, revoked-key
 `},
+	}
+}
+
+// waitingCases are units that wait while the policy changes.
+func waitingCases() []approvalCase {
+	return []approvalCase{
 		{"what waited is judged by the new rules", func(r *testRepo, base Hash) Hash {
 			two := r.commit("carol", "Two", shop("2"), base)
 			return r.commit("alice", "Policy", policy(r, 2, "signers: [bob]", "signers: [bob, carol]"), two)
 		}, `
 at Policy
-  Two by carol, 1 paths
-  Policy by alice, 1 paths
+  - Two by carol, 1 paths
+  - Policy by alice, 1 paths
 blog: Start by bob in Start
 shop: Policy by carol in Two, new
 `},
@@ -192,9 +198,9 @@ shop: Policy by carol in Two, new
 			return r.commit("ci", "Four", edits{"deployments/shop/images.env": "4"}, three)
 		}, `
 at Four
-  Two by bob, 2 paths
-  Policy by alice, 2 paths
-  Four by ci, 1 paths
+  - Two by bob, 2 paths
+  - Policy by alice, 2 paths
+  - Four by ci, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: bob in Two
@@ -209,8 +215,8 @@ shop waits: deployments/shop/compose.yaml; has bob, needs 1 of bob
 			return r.commit("alice", "Policy", edits{"trust.yaml": text}, two)
 		}, `
 at Policy
-  Two by carol, 1 paths
-  Policy by alice, 1 paths
+  - Two by carol, 1 paths
+  - Policy by alice, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Two
@@ -221,8 +227,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.commit("alice", "Policy", policy(r, 2, "signers: [bob]", "signers: [carol]"), two)
 		}, `
 at Policy
-  Two by bob, 1 paths
-  Policy by alice, 1 paths
+  - Two by bob, 1 paths
+  - Policy by alice, 1 paths
 blog: Start by bob in Start
 shop: Two by bob in Two, new
 `},
@@ -232,9 +238,9 @@ shop: Two by bob in Two, new
 			return r.commit("alice", "Four", edits{"cluster.yaml": "2"}, three)
 		}, `
 at Four
-  Policy by alice, 1 paths
-  Three by ci, 1 paths
-  Four by alice, 1 paths
+  - Policy by alice, 1 paths
+  - Three by ci, 1 paths
+  - Four by alice, 1 paths
 blog: Start by bob in Start
 cluster: Three by ci in Three, new
   cluster.yaml: alice in Four
@@ -242,7 +248,12 @@ shop: Start by bob in Start
 cluster waits: cluster.yaml; has alice, needs 1 of ci
 `},
 	}
-	for _, c := range cases {
+}
+
+// TestTrustChanges are policies that change on the way: what stands before is
+// judged by the old one, what stands behind by the new one.
+func TestTrustChanges(t *testing.T) {
+	for _, c := range append(signerCases(), waitingCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			r, from := started(t)
 			tip := c.build(r, from.Commit)

@@ -215,12 +215,12 @@ func TestCache(t *testing.T) {
 func TestAreas(t *testing.T) {
 	for path, want := range map[string]string{
 		"trust.yaml": "trust", "keys/a.pub": "trust", "keys": "trust", "trust.yaml/x": "trust",
-		"cluster.yaml": "cluster cluster", "cluster.yaml/x": "cluster cluster",
+		"cluster.yaml": "its unit is cluster", "cluster.yaml/x": "its unit is cluster",
 		"deployments/shop/a": "deploy shop", "deployments/shop/a/b": "deploy shop",
 		"deployments/README.md": "deploy ", "deployments": "deploy ",
 	} {
 		in, unit := areaOf(path)
-		got := map[area]string{areaDeploy: "deploy " + unit, areaCluster: "cluster " + unit, areaTrust: "trust"}[in]
+		got := map[area]string{areaDeploy: "deploy " + unit, areaCluster: "its unit is " + unit, areaTrust: "trust"}[in]
 		if got != want {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}

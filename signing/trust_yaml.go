@@ -212,13 +212,12 @@ func instant(n *yaml.Node, what string) (when time.Time, isDate bool, err error)
 
 // kindName describes a value in an error.
 func kindName(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
+	switch {
+	case n.Kind == yaml.MappingNode:
 		return "fields"
-	case yaml.SequenceNode:
+	case n.Kind == yaml.SequenceNode:
 		return "a list"
-	}
-	if n.Tag == "!!null" {
+	case n.Tag == "!!null":
 		return "nothing"
 	}
 	return strconv.Quote(strings.ToValidUTF8(string(clip([]byte(n.Value))), ""))

@@ -31,7 +31,7 @@ func ownSignatureCases() []approvalCase {
 			return r.commit("bob", "Two", shop("2"), base)
 		}, `
 at Two
-  Two by bob, 1 paths
+  - Two by bob, 1 paths
 blog: Start by bob in Start
 shop: Two by bob in Two, new
 `},
@@ -39,7 +39,7 @@ shop: Two by bob in Two, new
 			return r.commit("carol", "Two", shop("2"), base)
 		}, `
 at Two
-  Two by carol, 1 paths
+  - Two by carol, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Two
@@ -50,8 +50,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.commit("carol", "Three", edits{"deployments/blog/compose.yaml": "2"}, two)
 		}, `
 at Three
-  Two by carol, 1 paths
-  Three by carol, 1 paths
+  - Two by carol, 1 paths
+  - Three by carol, 1 paths
 blog: Three by carol in Three, new
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Two
@@ -62,8 +62,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.commit("ci", "Three", edits{"deployments/blog/compose.yaml": "3"}, two)
 		}, `
 at Three
-  Two by ci, 1 paths
-  Three by ci, 1 paths
+  - Two by ci, 1 paths
+  - Three by ci, 1 paths
 blog: Start by bob in Start
   deployments/blog/compose.yaml: ci in Three
 shop: Two by ci in Two, new
@@ -74,8 +74,8 @@ blog waits: deployments/blog/compose.yaml; has ci, needs 1 of alice bob carol
 			return r.commit("ci", "Three", edits{"deployments/shop/images.env": "3"}, two)
 		}, `
 at Three
-  Two by bob, 2 paths
-  Three by ci, 1 paths
+  - Two by bob, 2 paths
+  - Three by ci, 1 paths
 blog: Start by bob in Start
 shop: Three by bob in Two, ci in Three, new
 `},
@@ -84,21 +84,26 @@ shop: Three by bob in Two, ci in Three, new
 			return r.commit("carol", "Three", shop("3"), two)
 		}, `
 at Three
-  Two by bob, 2 paths
-  Three by carol, 1 paths
+  - Two by bob, 2 paths
+  - Three by carol, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Three
   deployments/shop/images.env: bob in Two
 shop waits: deployments/shop/compose.yaml deployments/shop/images.env; has bob carol, needs 1 of bob ci
 `},
+	}
+}
+
+func contentCases() []approvalCase {
+	return []approvalCase{
 		{"back to what was approved needs nothing", func(r *testRepo, base Hash) Hash {
 			two := r.commit("carol", "Two", shop("2"), base)
 			return r.commit("ci", "Three", shop("shop 1"), two)
 		}, `
 at Three
-  Two by carol, 1 paths
-  Three by ci, 1 paths
+  - Two by carol, 1 paths
+  - Three by ci, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
 `},
@@ -107,8 +112,8 @@ shop: Start by bob in Start
 			return r.commit("carol", "Three", shop("shop 1"), two)
 		}, `
 at Three
-  Two by bob, 1 paths
-  Three by carol, 1 paths
+  - Two by bob, 1 paths
+  - Three by carol, 1 paths
 blog: Start by bob in Start
 shop: Two by bob in Two, new
   deployments/shop/compose.yaml: carol in Three
@@ -119,8 +124,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.commit("carol", "Three", edits{"deployments/blog/compose.yaml": gone}, two)
 		}, `
 at Three
-  Two by carol, 1 paths
-  Three by carol, 1 paths
+  - Two by carol, 1 paths
+  - Three by carol, 1 paths
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Two
 blog: removed
@@ -131,8 +136,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.commit("ci", "Three", edits{"deployments/new/compose.yaml": gone}, two)
 		}, `
 at Three
-  Two by ci, 1 paths
-  Three by ci, 1 paths
+  - Two by ci, 1 paths
+  - Three by ci, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
 `},
@@ -141,8 +146,8 @@ shop: Start by bob in Start
 			return r.commit("bob", "Three", edits{"cluster.yaml": "2"}, two)
 		}, `
 at Three
-  Two by alice, 1 paths
-  Three by bob, 1 paths
+  - Two by alice, 1 paths
+  - Three by bob, 1 paths
 blog: Start by bob in Start
 cluster: Two by alice in Two, new
   cluster.yaml: bob in Three
@@ -165,7 +170,7 @@ cluster waits: cluster.yaml; has bob, needs 1 of alice
 			return r.commitTree("bob", r.put(TreeObject, encodeTree(root)), base)
 		}, `
 at Any
-  Any by bob, 2 paths
+  - Any by bob, 2 paths
 shop: Any by bob in Any, new
 blog: removed
 `},
@@ -180,9 +185,9 @@ func mergeCases() []approvalCase {
 			return r.merge("ci", "Merge", nil, base, main, side)
 		}, `
 at Merge
-  Main by carol, 1 paths
-  Side by bob, 1 paths
-  Merge by ci, 0 paths
+  - Main by carol, 1 paths
+  - Side by bob, 1 paths
+  - Merge by ci, 0 paths
 blog: Main by carol in Main, new
 shop: Merge by bob in Side, new
 `},
@@ -191,8 +196,8 @@ shop: Merge by bob in Side, new
 			return r.merge("bob", "Merge", nil, base, base, side)
 		}, `
 at Merge
-  Side by carol, 1 paths
-  Merge by bob, 0 paths
+  - Side by carol, 1 paths
+  - Merge by bob, 0 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Side
@@ -203,8 +208,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.merge("carol", "Merge", shop("evil"), base, base, side)
 		}, `
 at Merge
-  Side by bob, 1 paths
-  Merge by carol, 1 paths
+  - Side by bob, 1 paths
+  - Merge by carol, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Merge
@@ -216,9 +221,9 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.merge("carol", "Merge", shop("2"), base, main, side)
 		}, `
 at Merge
-  Main by bob, 1 paths
-  Side by bob, 1 paths
-  Merge by carol, 1 paths
+  - Main by bob, 1 paths
+  - Side by bob, 1 paths
+  - Merge by carol, 1 paths
 blog: Start by bob in Start
 shop: Main by bob in Main, new
   deployments/shop/compose.yaml: carol in Merge
@@ -229,8 +234,8 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.merge("ci", "Merge", shop("shop 1"), base, base, side)
 		}, `
 at Merge
-  Side by carol, 1 paths
-  Merge by ci, 1 paths
+  - Side by carol, 1 paths
+  - Merge by ci, 1 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
 `},
@@ -241,10 +246,10 @@ shop: Start by bob in Start
 			return r.merge("bob", "Merge", nil, base, base, three)
 		}, `
 at Merge
-  One by bob, 1 paths
-  Two by bob, 1 paths
-  Three by carol, 1 paths
-  Merge by bob, 0 paths
+  - One by bob, 1 paths
+  - Two by bob, 1 paths
+  - Three by carol, 1 paths
+  - Merge by bob, 0 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Three
@@ -258,26 +263,31 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.merge("carol", "Merge", nil, base, base, inner)
 		}, `
 at Merge
-  Left by bob, 1 paths
-  Right by carol, 1 paths
-  Back by carol, 1 paths
-  Inner by carol, 0 paths
-  Merge by carol, 0 paths
+  - Left by bob, 1 paths
+  - Right by carol, 1 paths
+  - Back by carol, 1 paths
+  - Inner by carol, 0 paths
+  - Merge by carol, 0 paths
 blog: Start by bob in Start
 shop: Merge by bob in Left, new
 `},
-		{"nor does it sign another's change", func(r *testRepo, base Hash) Hash {
+	}
+}
+
+func crossedMergeCases() []approvalCase {
+	return []approvalCase{
+		{"a side that reverts itself signs nothing of another's change", func(r *testRepo, base Hash) Hash {
 			left := r.commit("carol", "Left", shop("2"), base)
 			right := r.commit("bob", "Right", shop("3"), base)
 			back := r.commit("bob", "Back", shop("shop 1"), right)
 			return r.merge("bob", "Merge", nil, base, base, r.merge("bob", "Inner", nil, base, left, back))
 		}, `
 at Merge
-  Left by carol, 1 paths
-  Right by bob, 1 paths
-  Back by bob, 1 paths
-  Inner by bob, 0 paths
-  Merge by bob, 0 paths
+  - Left by carol, 1 paths
+  - Right by bob, 1 paths
+  - Back by bob, 1 paths
+  - Inner by bob, 0 paths
+  - Merge by bob, 0 paths
 blog: Start by bob in Start
 shop: Start by bob in Start
   deployments/shop/compose.yaml: carol in Left
@@ -291,12 +301,12 @@ shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
 			return r.merge("ci", "Merge", nil, base, base, r.merge("ci", "Inner", nil, one, back, right))
 		}, `
 at Merge
-  One by bob, 1 paths
-  Left by carol, 1 paths
-  Back by ci, 1 paths
-  Right by ci, 0 paths
-  Inner by ci, 0 paths
-  Merge by ci, 0 paths
+  - One by bob, 1 paths
+  - Left by carol, 1 paths
+  - Back by ci, 1 paths
+  - Right by ci, 0 paths
+  - Inner by ci, 0 paths
+  - Merge by ci, 0 paths
 blog: Start by bob in Start
 shop: Merge by bob in One, new
 `},
@@ -306,9 +316,9 @@ shop: Merge by bob in One, new
 			return r.merge("ci", "Merge", nil, base, main, side)
 		}, `
 at Merge
-  Main by carol, 1 paths
-  Side by bob, 1 paths
-  Merge by ci, 0 paths
+  - Main by carol, 1 paths
+  - Side by bob, 1 paths
+  - Merge by ci, 0 paths
 blog: Start by bob in Start
 shop: Merge by bob in Side, new
 `},
@@ -318,9 +328,9 @@ shop: Merge by bob in Side, new
 			return r.merge("carol", "Merge", nil, base, two, side)
 		}, `
 at Merge
-  Two by bob, 1 paths
-  Side by carol, 1 paths
-  Merge by carol, 0 paths
+  - Two by bob, 1 paths
+  - Side by carol, 1 paths
+  - Merge by carol, 0 paths
 blog: Merge by carol in Side, new
 shop: Two by bob in Two, new
 `},
@@ -332,9 +342,9 @@ shop: Two by bob in Two, new
 			}, base, a, b)
 		}, `
 at Octopus
-  A by bob, 1 paths
-  B by carol, 1 paths
-  Octopus by ci, 0 paths
+  - A by bob, 1 paths
+  - B by carol, 1 paths
+  - Octopus by ci, 0 paths
 blog: Octopus by carol in B, new
 shop: Octopus by bob in A, new
 `},
@@ -343,136 +353,11 @@ shop: Octopus by bob in A, new
 			return r.merge("ci", "Merge", nil, Hash{}, base, root)
 		}, `
 at Merge
-  Root by carol, 1 paths
-  Merge by ci, 0 paths
+  - Root by carol, 1 paths
+  - Merge by ci, 0 paths
 blog: Start by bob in Start
 new: Merge by carol in Root, new
 shop: Start by bob in Start
-`},
-	}
-}
-
-func trailerCases() []approvalCase {
-	waiting := func(r *testRepo, base Hash) Hash { return r.commit("carol", "Two", shop("2"), base) }
-	const still = `blog: Start by bob in Start
-shop: Start by bob in Start
-  deployments/shop/compose.yaml: carol in Two
-shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
-`
-	return []approvalCase{
-		{"by the one whom the rule names", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", approves("Approve", two, "shop"), nil, two)
-		}, `
-at Approve
-  Two by carol, 1 paths
-  Approve by bob, 0 paths
-blog: Start by bob in Start
-shop: Approve by bob in Approve as a whole, new
-`},
-		{"by another", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("alice", approves("Approve", two, "shop"), nil, two)
-		}, `
-at Approve
-  Two by carol, 1 paths
-  Approve by alice, 0 paths
-blog: Start by bob in Start
-shop: Start by bob in Start
-  deployments/shop/compose.yaml: alice in Approve as a whole, carol in Two
-shop waits: deployments/shop/compose.yaml; has alice carol, needs 1 of bob
-`},
-		{"of another content", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", approves("Approve", base, "shop"), nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"of another deployment", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", approves("Approve", two, "blog", "none"), nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"of a commit that nobody has", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", approves("Approve", Hash{1}, "shop"), nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"of a commit of another branch", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			other := r.commit("carol", "Other", shop("2"), base)
-			return r.commit("bob", approves("Approve", other, "shop"), nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"with a short hash", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", "Approve\n\nApproves: "+two.Short()+" shop", nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"in a body, not a trailer", func(r *testRepo, base Hash) Hash {
-			two := waiting(r, base)
-			return r.commit("bob", approves("Approve", two, "shop")+"\n\nMore text.", nil, two)
-		}, "\nat Approve\n  Two by carol, 1 paths\n  Approve by bob, 0 paths\n" + still},
-		{"before the content came", func(r *testRepo, base Hash) Hash {
-			side := r.commit("carol", "Side", shop("2"), base)
-			yes := r.commit("bob", approves("Approve", side, "shop"), nil, side)
-			return r.merge("carol", "Merge", nil, base, base, yes)
-		}, `
-at Merge
-  Side by carol, 1 paths
-  Approve by bob, 0 paths
-  Merge by carol, 0 paths
-blog: Start by bob in Start
-shop: Merge by bob in Approve as a whole, new
-`},
-		{"of a side branch that the branch has outrun", func(r *testRepo, base Hash) Hash {
-			side := r.commit("carol", "Side", shop("2"), base)
-			yes := r.commit("bob", approves("Approve", side, "shop"), nil, side)
-			main := r.commit("carol", "Two", edits{"deployments/shop/.env": "1"}, base)
-			return r.merge("carol", "Merge", nil, base, main, yes)
-		}, `
-at Merge
-  Two by carol, 1 paths
-  Side by carol, 1 paths
-  Approve by bob, 0 paths
-  Merge by carol, 0 paths
-blog: Start by bob in Start
-shop: Start by bob in Start
-  deployments/shop/.env: carol in Two
-  deployments/shop/compose.yaml: carol in Side
-shop waits: deployments/shop/.env deployments/shop/compose.yaml; has carol, needs 1 of bob
-`},
-		{"is void when the unit changes again", func(r *testRepo, base Hash) Hash {
-			two := r.commit("carol", "Two", edits{"deployments/shop/images.env": "2", "deployments/shop/compose.yaml": "2"}, base)
-			yes := r.commit("bob", approves("Approve", two, "shop"), nil, two)
-			return r.commit("ci", "Three", edits{"deployments/shop/images.env": "3"}, yes)
-		}, `
-at Three
-  Two by carol, 2 paths
-  Approve by bob, 0 paths
-  Three by ci, 1 paths
-blog: Start by bob in Start
-shop: Start by bob in Start
-  deployments/shop/compose.yaml: carol in Two
-  deployments/shop/images.env: ci in Three
-shop waits: deployments/shop/compose.yaml; has carol, needs 1 of bob
-`},
-		{"adds up with another's", func(r *testRepo, base Hash) Hash {
-			two := r.commit("carol", "Two", edits{"deployments/shop/images.env": "2", "deployments/shop/compose.yaml": "2"}, base)
-			yes := r.commit("bob", approves("Approve", two, "shop"), nil, two)
-			return r.commit("ci", approves("Approve too", yes, "shop"), nil, yes)
-		}, `
-at Approve too
-  Two by carol, 2 paths
-  Approve by bob, 0 paths
-  Approve too by ci, 0 paths
-blog: Start by bob in Start
-shop: Approve too by bob in Approve as a whole, ci in Approve too as a whole, new
-`},
-		{"of a removal and of cluster.yaml", func(r *testRepo, base Hash) Hash {
-			two := r.commit("ci", "Two", edits{"cluster.yaml": "1", "deployments/blog/compose.yaml": gone}, base)
-			return r.commit("alice", approves("Approve", two, "cluster", "blog"), nil, two)
-		}, `
-at Approve
-  Two by ci, 2 paths
-  Approve by alice, 0 paths
-cluster: Approve by alice in Approve as a whole, new
-shop: Start by bob in Start
-blog: removed
 `},
 	}
 }
@@ -481,7 +366,9 @@ blog: removed
 // commit.
 func TestApprovals(t *testing.T) {
 	groups := map[string][]approvalCase{
-		"signature": ownSignatureCases(), "merge": mergeCases(), "trailer": trailerCases(),
+		"signature": ownSignatureCases(), "content": contentCases(),
+		"merge": mergeCases(), "crossed merge": crossedMergeCases(),
+		"trailer": trailerCases(), "late trailer": lateTrailerCases(),
 	}
 	for group, cases := range groups {
 		for _, c := range cases {
