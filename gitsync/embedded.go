@@ -85,7 +85,7 @@ func findGroup(name string) (int, error) {
 func writeEmbedded(dir, branch string, files map[string][]byte, message string, when time.Time, gid int) (signing.Hash, error) {
 	config := "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 	if gid != noGroup {
-		config += "\tsharedRepository = group\n"
+		config += "\tsharedRepository = 0660\n" // as "group", but others may not read
 	}
 	// git init --shared would forbid the way out of a refusal.
 	config += "[receive]\n\tdenyNonFastForwards = false\n\tdenyDeletes = true\n"

@@ -342,7 +342,10 @@ func (l *fakeLog) Refuse(_ context.Context, r Refusal) error {
 func (l *fakeLog) Transition(_ context.Context, state State, reason string, head signing.Hash) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.say("%s at %s: %s", state, l.nameOf(head), reason)
+	if reason != "" {
+		reason = ": " + reason
+	}
+	return l.say("%s at %s%s", state, l.nameOf(head), reason)
 }
 
 func (l *fakeLog) setFail(err error) {
@@ -411,4 +414,20 @@ func readTestFile(t *testing.T, path string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// run2 runs git outside of the bare repository.
+func (p *peer) run2(args ...string) {
+	p.t.Helper()
+	cmd := rig.NetNS("").Command(p.t.Context(), "git", args...)
+	cmd.Env = p.git.Env()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func (s *Syncer) rounds() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
 }
