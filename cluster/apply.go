@@ -7,14 +7,16 @@ import (
 	"github.com/hashicorp/go-memdb"
 )
 
-// tx is the application of one entry: a write transaction, the entry's index
-// and its applied time.
+// tx is the application of one entry: a write transaction, the entry's index,
+// the time that it names and its applied time, which never runs back.
 type tx struct {
 	*memdb.Txn
 	objects ObjectStore
 	index   uint64
-	now     time.Time
-	changed bool // more than the audit log
+
+	proposed time.Time
+	now      time.Time
+	changed  bool // more than the audit log
 }
 
 // apply carries out a command. It returns a refusal, or an error that Stops;

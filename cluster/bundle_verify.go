@@ -192,12 +192,12 @@ func (v *bundleVerifier) readAudit(body []byte) error {
 	if err != nil {
 		return v.failEntry(e.Number, "it was applied, but reads: %v", err)
 	}
-	return v.applied(e, entry.Command)
+	return v.applied(e, entry)
 }
 
 // applied takes from an applied command what the whole is verified by.
-func (v *bundleVerifier) applied(e AuditEntry, command Command) error {
-	switch c := command.(type) {
+func (v *bundleVerifier) applied(e AuditEntry, entry Entry) error {
+	switch c := entry.Command.(type) {
 	case *InitCluster:
 		if v.init != nil {
 			return v.failEntry(e.Number, "the cluster was initialized twice")
@@ -208,7 +208,7 @@ func (v *bundleVerifier) applied(e AuditEntry, command Command) error {
 		v.keys[c.Node.CertificateKey] = c.Node.Name
 	case *AdvanceRevision:
 		claim := c.Claim
-		claim.Time, claim.Index = e.Time, e.Index
+		claim.Time, claim.Index = entry.Time, e.Index
 		if n := len(v.claims); n > 0 && v.claims[n-1].repeats(claim) {
 			return nil
 		}

@@ -41,7 +41,9 @@ func (t *tx) advanceRevision(a *AdvanceRevision) error {
 	if knownObjects().get(t.Txn, string(c.Commit[:])) == nil {
 		return fmt.Errorf("%w: claim %d: commit %s was not stored", ErrConflict, c.Number, c.Commit)
 	}
-	c.Time, c.Index = t.now, t.index
+	// The time as proposed: raising it to that of an earlier entry would let
+	// one false entry from the future date every later claim.
+	c.Time, c.Index = t.proposed, t.index
 	t.changed = true
 	return claims().put(t.Txn, c)
 }
@@ -49,5 +51,5 @@ func (t *tx) advanceRevision(a *AdvanceRevision) error {
 // repeats reports whether next says what c said: it was proposed twice, by a
 // leader that did not hear the answer or by the one after it.
 func (c *Claim) repeats(next Claim) bool {
-	return c.From == next.From && c.Commit == next.Commit && c.Digest == next.Digest
+	return c.Number == next.Number && c.From == next.From && c.Commit == next.Commit && c.Digest == next.Digest
 }

@@ -81,7 +81,7 @@ func (s *State) Apply(index uint64, data []byte) Result {
 		result.Err = err
 		return result
 	}
-	t := &tx{objects: s.objects, index: index, now: entry.Time}
+	t := &tx{objects: s.objects, index: index, proposed: entry.Time, now: entry.Time}
 	if t.now.Before(last.Time) {
 		t.now = last.Time
 	}

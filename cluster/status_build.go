@@ -33,6 +33,9 @@ type SoftStatus struct {
 	// Head is the newest tip seen; zero: that of the log.
 	Head      signing.Hash
 	FetchedAt time.Time // zero: unknown
+	// Fault is what keeps the answering node from writing to its disk, "" when
+	// nothing does. The log cannot say it: it is what cannot be written.
+	Fault string
 }
 
 // BuildStatus computes the status document. It is pure: equal inputs give
@@ -88,6 +91,9 @@ func nodeStatuses(in StatusInput) []NodeStatus {
 			if n.Name == in.Soft.Node {
 				s.Accepted = hashText(in.View.Commit)
 			}
+		}
+		if n.Name == in.Soft.Node && in.Soft.Fault != "" {
+			s.State, s.Reason = NodeNotReady, in.Soft.Fault
 		}
 		out = append(out, s)
 	}

@@ -74,7 +74,8 @@ type Claim struct {
 	// Digest is the SHA-256 over the content that the leader accepted
 	// (verifier.ContentDigest): every byte is bound by it, not only by SHA-1.
 	Digest [32]byte
-	// Time is the entry's time: valid_until is judged by it.
+	// Time is the entry's time as its proposer stamped it: valid_until is
+	// judged by it. The verifier takes none that runs back.
 	Time time.Time
 	// Index is the claim's raft index.
 	Index uint64

@@ -57,7 +57,11 @@ type syncLog struct {
 }
 
 // Have implements gitsync.Log.
-func (l *syncLog) Have(id signing.Hash) (bool, error) { return l.member.objects.Has(id) }
+func (l *syncLog) Have(id signing.Hash) (bool, error) {
+	// The state is asked, not the object store: that may hold what a lost or
+	// restored state knows nothing of.
+	return l.member.state.Read().HasObject(id), nil
+}
 
 // Advance implements gitsync.Log: objects first, so that they are there when
 // the claim is judged, then the claim, then what it means for people.

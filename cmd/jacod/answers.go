@@ -32,6 +32,9 @@ func (a *answers) Status() *cluster.Status {
 		Snapshot: snapshot, View: view, Health: map[string]cluster.DeploymentHealth{},
 		Soft: cluster.SoftStatus{Node: m.info.Node, Version: version, Leader: leader, Term: m.consensus.Term()},
 	}
+	if fault := m.consensus.Stats().Fault; fault != nil {
+		input.Soft.Fault = fault.Error()
+	}
 	if syncer := m.syncer.Load(); syncer != nil {
 		soft := syncer.Status()
 		input.Soft.Head, input.Soft.FetchedAt, input.Soft.Fetching = soft.Head, soft.FetchedAt, soft.Fetching

@@ -51,7 +51,7 @@ func (d *daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	socket, err := d.listenSocket()
+	socket, err := d.listenSocket(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,15 +189,14 @@ func lockDirectory(path string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// listenSocket opens the operator's socket. A stale one is replaced: the lock
-// on the data directory says that its owner is gone.
-func (d *daemon) listenSocket() (net.Listener, error) {
+// listenSocket opens the operator's socket. A stale one is replaced.
+func (d *daemon) listenSocket(ctx context.Context) (net.Listener, error) {
 	path := d.config.Socket
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the socket's directory: %w", err)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("remove the stale socket: %w", err)
+	if err := removeStale(ctx, path); err != nil {
+		return nil, err
 	}
 	// Nobody may connect between bind and chmod.
 	mask := syscall.Umask(0o177)
@@ -217,6 +216,28 @@ func (d *daemon) listenSocket() (net.Listener, error) {
 		return nil, fmt.Errorf("set the control socket's mode: %w", err)
 	}
 	return listener, nil
+}
+
+// removeStale removes a socket that nobody answers on. The lock on the data
+// directory does not say so: a jacod of another one may have the same socket.
+func removeStale(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look at the control socket: %w", err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return fmt.Errorf("socket %s: there is something else than a socket; move it away, or set socket", path)
+	}
+	if connection, err := (&net.Dialer{}).DialContext(ctx, "unix", path); err == nil {
+		connection.Close()
+		return fmt.Errorf("socket %s: another jacod answers on it; stop that one, or set socket", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the stale socket: %w", err)
+	}
+	return nil
 }
 
 // groupID looks a group up; an unknown one means root alone.

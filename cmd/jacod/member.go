@@ -257,6 +257,9 @@ func (m *member) notReady() string {
 	default:
 		return "the cluster's state is not known yet"
 	}
+	if fault := m.consensus.Stats().Fault; fault != nil {
+		return fault.Error()
+	}
 	if m.verifier.View() == nil {
 		return "the accepted state is not compiled yet"
 	}

@@ -103,9 +103,11 @@ func TestRefusals(t *testing.T) {
 	p := &play{Stage: s, bob: s.NewKey("bob"), mallory: s.NewKey("mallory")}
 	s.Commit(map[string]string{"trust.yaml": trustWithBob, "keys/bob.pub": p.bob.Public})
 	s.Deploy(p.files("start"))
+	parent := t
 	for _, test := range refusals {
 		t.Run(test.name, func(t *testing.T) {
 			p.T = t
+			defer func() { p.T = parent }()
 			p.round++
 			p.Deploy(p.files(fmt.Sprint("before ", test.name)))
 			before, accepted := p.containerIDs(), p.Status().Sync.Accepted
