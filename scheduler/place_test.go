@@ -23,14 +23,17 @@ func placed(r Result) string {
 	return strings.Join(out, " ")
 }
 
-func TestPlace(t *testing.T) {
-	tests := []struct {
-		name   string
-		setup  func(m *sim)
-		spec   desired.Service
-		want   string
-		reason string
-	}{
+// placement is one service on the three nodes n1, n2 and n3.
+type placement struct {
+	name   string
+	setup  func(m *sim)
+	spec   desired.Service
+	want   string
+	reason string
+}
+
+func TestStrategies(t *testing.T) {
+	testPlace(t, []placement{
 		{name: "spread", spec: svc("web", "v1", 5), want: "web.1@n1 web.2@n2 web.3@n3 web.4@n1 web.5@n2"},
 		{
 			name: "spread avoids its own before it avoids others", want: "web.1@n2 web.2@n3 web.3@n1",
@@ -57,6 +60,11 @@ func TestPlace(t *testing.T) {
 			setup: func(m *sim) { m.label("n2", "ssd", "true") },
 			spec:  svc("web", "v1", 0, global, constraint("node.labels.ssd", true, "true")),
 		},
+	})
+}
+
+func TestFilters(t *testing.T) {
+	testPlace(t, []placement{
 		{name: "hostname", spec: svc("web", "v1", 2, constraint("node.hostname", true, "n3")), want: "web.1@n3 web.2@n3"},
 		{name: "not that hostname", spec: svc("web", "v1", 3, constraint("node.hostname", false, "n1")), want: "web.1@n2 web.2@n3 web.3@n2"},
 		{name: "a label that is missing is not equal", spec: svc("web", "v1", 1, constraint("node.labels.old", false, "true")), want: "web.1@n1"},
@@ -111,7 +119,10 @@ func TestPlace(t *testing.T) {
 			name: "no node at all", setup: func(m *sim) { clear(m.nodes) }, spec: svc("web", "v1", 1),
 			reason: "no node: the cluster has none for it",
 		},
-	}
+	})
+}
+
+func testPlace(t *testing.T, tests []placement) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newSim("n1", "n2", "n3")

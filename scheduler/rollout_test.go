@@ -138,7 +138,7 @@ func TestDependencies(t *testing.T) {
 	m.settled(t)
 	count := func(service, hash string) (n int) {
 		for _, r := range m.replicas {
-			if r.Service == service && r.SpecHash == hash {
+			if r.Service == service && r.SpecHash == hash && !r.Phase.Final() {
 				n++
 			}
 		}
