@@ -94,11 +94,12 @@ func (c *comparison) merge(at place, lists [][]TreeEntry) ([]place, error) {
 	var unsettled []place
 	scratch := make([]version, len(lists))
 	for {
+		skipped := skipEqual(lists)
 		next := lowest(lists)
 		if next == nil {
 			return unsettled, nil
 		}
-		if c.steps++; c.steps > maxTreeSteps {
+		if c.steps += 1 + skipped; c.steps > maxTreeSteps {
 			return nil, refuse(ReasonTooLarge, "its trees hold more than %d entries", maxTreeSteps)
 		}
 		entry := *next
@@ -121,6 +122,30 @@ func (c *comparison) merge(at place, lists [][]TreeEntry) ([]place, error) {
 			versions: slices.Clone(scratch),
 		})
 	}
+}
+
+// skipEqual drops the entries that all lists begin with, which nobody has to
+// look at, and counts them. A single list is left as it is: it stands for a
+// comparison with nothing.
+func skipEqual(lists [][]TreeEntry) int {
+	n := 0
+	for len(lists) > 1 && headsEqual(lists, n) {
+		n++
+	}
+	for i := range lists {
+		lists[i] = lists[i][n:]
+	}
+	return n
+}
+
+// headsEqual reports whether all lists have the same n-th entry.
+func headsEqual(lists [][]TreeEntry, n int) bool {
+	for _, list := range lists {
+		if n >= len(list) || list[n] != lists[0][n] {
+			return false
+		}
+	}
+	return true
 }
 
 // lowest returns the first entry, in git's order, that heads one of the lists;
