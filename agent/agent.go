@@ -85,7 +85,8 @@ type Config struct {
 	// three.
 	Transient time.Duration
 	// CallTimeout bounds one call of the engine except pulls; stopping adds the
-	// grace period. Default 2 min.
+	// grace period. Default 30 s: an engine that answers otherwise, but does not
+	// get a container started in that time, has failed the replica.
 	CallTimeout time.Duration
 	// PullTimeout bounds one pull. Default 30 min.
 	PullTimeout time.Duration
@@ -103,7 +104,7 @@ func DefaultConfig(node, clusterID string) Config {
 		RejectAfter: 30 * time.Second,
 		Coalesce:    20 * time.Millisecond,
 		Transient:   500 * time.Millisecond,
-		CallTimeout: 2 * time.Minute,
+		CallTimeout: 30 * time.Second,
 		PullTimeout: 30 * time.Minute,
 		BackoffMin:  time.Second,
 		BackoffMax:  time.Minute,
@@ -153,7 +154,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	in := newInbox()
 	rep := newReporter(a.Reporter, a.cfg, a.Log)
-	insp := &inspector{engine: a.Engine, in: in, timeout: a.cfg.CallTimeout, wake: make(chan struct{}, 1)}
+	insp := newInspector(a.Engine, in)
 	watch := &watcher{engine: a.Engine, in: in, cfg: a.cfg}
 	l := &loop{Agent: a, in: in, reports: rep, inspect: insp, exec: newExecutor(a, in.put)}
 	l.reset()

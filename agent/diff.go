@@ -178,6 +178,12 @@ func (d *differ) stop(r cluster.Replica, c *Container) {
 		return
 	case c != nil:
 		d.act(action{kind: actRemove, key: r.ID, container: c, why: "told to stop"})
+		if m.failed == actRemove && (c.Status == StatusCreated || c.Status == StatusExited) {
+			// Nothing runs any more. That the engine does not let go of what is
+			// left must not hold up the deployment.
+			d.decide(r, c, outcome{phase: cluster.Stopped, reason: "its container is left behind: " + m.trouble, exitCode: c.ExitCode})
+			return
+		}
 	}
 	if d.view != nil {
 		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Stopping})
@@ -203,9 +209,10 @@ func (d *differ) begin(r cluster.Replica, c *Container) {
 	if !d.takes(r) {
 		return
 	}
+	m := d.memory[r.ID]
 	s, a := specOf(d.view, r)
-	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c})
-	if m := d.memory[r.ID]; m.failed == actStart {
+	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c, again: m.failed == actStart})
+	if m.failed == actStart {
 		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Preparing, Reason: m.trouble})
 	}
 }

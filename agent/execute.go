@@ -139,7 +139,7 @@ func (x *executor) prepareNames(ctx context.Context, a action, networks []Networ
 func (x *executor) obtain(ctx context.Context, a action) (id string, ran bool, err error) {
 	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
 	if a.container != nil {
-		id, ran, err = x.adopt(ctx, spec)
+		id, ran, err = x.adopt(ctx, a, spec)
 		if err != nil || id != "" {
 			return id, ran, err
 		}
@@ -149,7 +149,7 @@ func (x *executor) obtain(ctx context.Context, a action) (id string, ran bool, e
 		if !errors.Is(err, ErrConflict) {
 			return id, false, x.final(ctx, "cannot create the container", err)
 		}
-		id, ran, err = x.adopt(ctx, spec)
+		id, ran, err = x.adopt(ctx, a, spec)
 		if err != nil || id != "" {
 			return id, ran, err
 		}
@@ -158,12 +158,17 @@ func (x *executor) obtain(ctx context.Context, a action) (id string, ran bool, e
 }
 
 // adopt looks at the container that holds the replica's name. An empty id
-// without an error says that the name is free now: what held it was ours and
-// half made, and was removed.
-func (x *executor) adopt(ctx context.Context, spec ContainerSpec) (id string, ran bool, err error) {
+// without an error says that the name is free now: what held it was ours, never
+// ran, and was removed.
+//
+// A container that was only created is taken as it is once: the start that an
+// earlier process asked for may still be under way. When a start of it has come
+// to nothing, a new container has better chances: an engine that was restarted
+// in the middle can hang for ever on the old one.
+func (x *executor) adopt(ctx context.Context, a action, spec ContainerSpec) (id string, ran bool, err error) {
 	c, err := call(ctx, x.cfg.CallTimeout, func(ctx context.Context) (Container, error) { return x.engine.Inspect(ctx, spec.Name) })
 	if err != nil {
-		return "", false, fmt.Errorf("look at container %s: %w", spec.Name, err)
+		return "", false, x.final(ctx, "cannot look at container "+spec.Name, err)
 	}
 	for _, label := range []string{LabelCluster, LabelReplica, LabelSpec} {
 		if c.Labels[label] != spec.Labels[label] {
@@ -179,11 +184,11 @@ func (x *executor) adopt(ctx context.Context, spec ContainerSpec) (id string, ra
 	switch {
 	case c.Status != StatusCreated && c.Status != StatusRemoving:
 		return c.ID, true, nil
-	case c.Status == StatusCreated && whole:
+	case c.Status == StatusCreated && whole && !a.again:
 		return c.ID, false, nil
 	}
 	err = x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Remove(ctx, c.ID) })
-	return "", false, err
+	return "", false, x.final(ctx, "cannot replace container "+spec.Name, err)
 }
 
 // remove stops a container if it runs and removes it.
@@ -195,7 +200,11 @@ func (x *executor) remove(ctx context.Context, a action) (d done) {
 				return fmt.Errorf("stop container: %w", err)
 			}
 		}
-		return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Remove(ctx, a.container.ID) })
+		err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Remove(ctx, a.container.ID) })
+		if err != nil {
+			return fmt.Errorf("remove container: %w", err)
+		}
+		return nil
 	})
 	if err == nil || errors.Is(err, ErrNotFound) {
 		d.gone, d.at = a.container.ID, time.Now()
@@ -227,7 +236,7 @@ func (x *executor) autopsy(ctx context.Context, a action) (d done) {
 // look inspects the container that a start made.
 func (x *executor) look(ctx context.Context, d *done) {
 	at := time.Now()
-	c, err := call(ctx, x.cfg.CallTimeout, func(ctx context.Context) (Container, error) { return x.engine.Inspect(ctx, d.touched) })
+	c, err := call(ctx, inspectTimeout, func(ctx context.Context) (Container, error) { return x.engine.Inspect(ctx, d.touched) })
 	switch {
 	case err == nil:
 		d.container, d.at, d.touched = &c, at, ""
@@ -253,18 +262,22 @@ func (x *executor) ended(ctx context.Context, d done, err error) done {
 	return d
 }
 
-// final marks a refusal of the engine as the replica's end. It is none when
-// the engine is going away: then it refuses anything.
+// final marks a refusal of the engine, or its silence, as the replica's end. It
+// is none when the engine is going away: then it refuses anything.
 func (x *executor) final(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("%s: %w", what, err)
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+	silent := errors.Is(err, context.DeadlineExceeded)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) && !silent || ctx.Err() != nil {
 		return err
 	}
 	if _, away := call(ctx, x.cfg.CallTimeout, x.engine.Info); away != nil {
 		return errors.Join(err, away)
+	}
+	if silent {
+		err = fmt.Errorf("%s: the engine did not do it within %v", what, x.cfg.CallTimeout)
 	}
 	return &finalError{err}
 }

@@ -31,6 +31,7 @@ type fakeEngine struct {
 	down       bool
 	streams    map[*fakeStream]bool
 	faults     map[string][]error // by operation: errors of the next calls
+	stuck      map[string]bool    // calls that hang for ever
 	starting   map[string]string  // by image: what its containers do at once ("exit 1")
 	unchecked  bool               // containers have no healthcheck
 	doubled    []string           // replicas that had two running containers at a time
@@ -70,6 +71,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		faults:     map[string][]error{},
 		starting:   map[string]string{},
 		began:      map[string]int{},
+		stuck:      map[string]bool{},
 		unchecked:  true,
 	}
 }
@@ -106,6 +108,8 @@ func serve[T any](ctx context.Context, h *fakeHandle, op, args string, takes tim
 		defer h.mu.Unlock()
 		var a answer
 		switch {
+		case h.stuck[op+" "+args]:
+			return // no answer, ever
 		case h.down:
 			a.err = fmt.Errorf("connect: %w", ErrUnavailable)
 		case len(h.faults[op]) > 0 && h.faults[op][0] != nil:

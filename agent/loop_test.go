@@ -171,6 +171,32 @@ func TestLoop(t *testing.T) {
 			w.pass(5 * time.Second)
 			w.expect("a=Failed")
 		}},
+		{"engine-hangs-on-one-container", func(w *world) {
+			w.engine.set("every call for a's container hangs", func() {
+				for _, op := range []string{"start", "inspect", "stop", "remove"} {
+					w.engine.stuck[op+" a-c"] = true
+				}
+			})
+			w.state.assign(assigned("a", "b")...)
+			w.pass(20 * time.Second)
+			w.engine.by("crash", "b", func(c *fakeContainer) { w.engine.dieLocked(c, 1) })
+			w.pass(time.Second)
+			w.expect("a=Starting b=Failed")
+			w.pass(2 * time.Minute)
+			w.expect("a=Failed b=Failed")
+			r := assigned("c")[0]
+			w.state.assign(r)
+			w.pass(time.Second)
+			w.expect("a=Failed b=Failed c=Running")
+		}},
+		{"engine-does-not-let-go", func(w *world) {
+			w.state.assign(assigned("a")...)
+			w.pass(time.Second)
+			w.engine.set("removing a hangs", func() { w.engine.stuck["remove a-c"] = true })
+			w.state.stop("a")
+			w.pass(2 * time.Minute)
+			w.expect("a=Stopped")
+		}},
 		{"network-removed-by-hand", func(w *world) {
 			w.state.assign(assigned("a")...)
 			w.pass(time.Second)

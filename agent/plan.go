@@ -98,6 +98,7 @@ type action struct {
 	service   *desired.Service
 	accepted  *cluster.Accepted
 	container *Container // what exists; nil with a start from nothing
+	again     bool       // with start: an earlier one came to nothing
 	network   string
 	why       string // for the log
 }

@@ -38,6 +38,10 @@ func (l *loop) onEvent(e Event) {
 	}
 	known, ok := l.containers[e.Container]
 	if e.Replica != "" && l.memory[e.Replica].busy != "" {
+		if ok && e.Action == ActionDie { // so much is known, even if removing it fails
+			known.Status, known.ExitCode = StatusExited, e.ExitCode
+			l.containers[e.Container] = known
+		}
 		return // the action looks by itself
 	}
 	if since := known.at.Sub(e.Time); ok && since > 0 && since < clockSlack {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The back-off between attempts to reach an engine that does not answer.
@@ -86,67 +86,108 @@ func (w *watcher) session(ctx context.Context) (bool, error) {
 	}
 }
 
-// inspector looks at the containers that events named, one at a time. It is
-// apart from the workers, so that drift is seen while they are all busy.
-type inspector struct {
-	engine  Engine
-	in      *inbox
-	timeout time.Duration
-	wake    chan struct{}
+// How many containers are inspected at a time, how long one may take, and how
+// long to leave alone one that took longer. An engine can hang on a single
+// container for ever; the others must be seen meanwhile.
+const (
+	inspectors     = 4
+	inspectTimeout = 10 * time.Second
+	inspectRetry   = time.Minute
+)
 
-	mu    sync.Mutex // guards the field below
-	dirty map[string]bool
+// inspector looks at the containers that events named. It is apart from the
+// workers, so that drift is seen while they are all busy.
+type inspector struct {
+	engine Engine
+	in     *inbox
+	wake   chan struct{}
+
+	mu     sync.Mutex // guards the fields below
+	wanted map[string]bool
+	busy   map[string]bool
 }
 
-// look asks for an inspection.
+func newInspector(e Engine, in *inbox) *inspector {
+	return &inspector{engine: e, in: in, wake: make(chan struct{}, inspectors),
+		wanted: map[string]bool{}, busy: map[string]bool{}}
+}
+
+// look asks for an inspection that begins after this call.
 func (i *inspector) look(id string) {
 	i.mu.Lock()
-	if i.dirty == nil {
-		i.dirty = map[string]bool{}
-	}
-	i.dirty[id] = true
+	i.wanted[id] = true
 	i.mu.Unlock()
 	poke(i.wake)
 }
 
-func (i *inspector) take() []string {
+// take returns a container that is to be inspected and is not being inspected.
+func (i *inspector) take() (string, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	ids := slices.Sorted(maps.Keys(i.dirty))
-	i.dirty = nil
-	return ids
+	for id := range i.wanted {
+		if !i.busy[id] {
+			delete(i.wanted, id)
+			i.busy[id] = true
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// release ends an inspection. Waking one more is how the next gets its turn.
+func (i *inspector) release(id string) {
+	i.mu.Lock()
+	delete(i.busy, id)
+	i.mu.Unlock()
+	poke(i.wake)
 }
 
 func (i *inspector) run(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-i.wake:
-		}
-		for _, id := range i.take() {
-			if again := i.inspect(ctx, id); again && pause(ctx, reconnectMin) {
-				i.look(id)
+	g, ctx := errgroup.WithContext(ctx)
+	for range inspectors {
+		g.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-i.wake:
+				}
+				for id, ok := i.take(); ok; id, ok = i.take() {
+					wait := i.inspect(ctx, id)
+					if wait > 0 {
+						g.Go(func() error {
+							if pause(ctx, wait) {
+								i.look(id)
+							}
+							return nil
+						})
+					}
+					i.release(id)
+				}
 			}
-		}
+		})
 	}
+	return g.Wait()
 }
 
-// inspect looks at one container and reports whether to try again. When the
-// engine does not answer that is in vain: the listing after it comes back says
-// everything.
-func (i *inspector) inspect(ctx context.Context, id string) (again bool) {
+// inspect looks at one container and returns when to try again; 0: never. When
+// the engine does not answer at all that is in vain: the listing after it comes
+// back says everything.
+func (i *inspector) inspect(ctx context.Context, id string) time.Duration {
 	at := time.Now()
-	c, err := call(ctx, i.timeout, func(ctx context.Context) (Container, error) { return i.engine.Inspect(ctx, id) })
+	c, err := call(ctx, inspectTimeout, func(ctx context.Context) (Container, error) { return i.engine.Inspect(ctx, id) })
 	switch {
 	case err == nil:
 		i.in.put(looked{id: id, at: at, container: &c})
 	case errors.Is(err, ErrNotFound):
 		i.in.put(looked{id: id, at: at})
-	default:
-		return ctx.Err() == nil && !errors.Is(err, ErrUnavailable)
+	case ctx.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded):
+		return inspectRetry
+	case !errors.Is(err, ErrUnavailable):
+		return reconnectMax
 	}
-	return false
+	return 0
 }
 
 // call bounds one call of the engine.

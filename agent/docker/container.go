@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/jaco-sh/jaco/agent"
 	"github.com/jaco-sh/jaco/desired"
@@ -207,7 +208,15 @@ func mounts(ms []desired.Mount, volumes map[string]string) []mount.Mount {
 	return out
 }
 
-// List implements agent.Engine.
+// listWorkers and listPatience bound the inspections of a listing.
+const (
+	listWorkers  = 8
+	listPatience = 5 * time.Second
+)
+
+// List implements agent.Engine. The engine's list lacks exit codes, times and
+// health, so each container is inspected. One that does not answer in time (an
+// engine can hang on a single container for ever) is told as the list has it.
 func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 	res, err := e.api.ContainerList(ctx, client.ContainerListOptions{
 		All:     true,
@@ -216,18 +225,60 @@ func (e *Engine) List(ctx context.Context) ([]agent.Container, error) {
 	if err != nil {
 		return nil, translate(err)
 	}
+	found := make([]*agent.Container, len(res.Items))
+	g, groupCtx := errgroup.WithContext(ctx)
+	g.SetLimit(listWorkers)
+	for i, item := range res.Items {
+		g.Go(func() error {
+			patience, cancel := context.WithTimeout(groupCtx, listPatience)
+			defer cancel()
+			c, err := e.Inspect(patience, item.ID)
+			switch {
+			case errors.Is(err, agent.ErrNotFound): // gone meanwhile
+				return nil
+			case errors.Is(err, context.DeadlineExceeded) && groupCtx.Err() == nil:
+				c = summarized(item)
+			case err != nil:
+				return err
+			}
+			found[i] = &c
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
 	var out []agent.Container
-	for _, item := range res.Items {
-		c, err := e.Inspect(ctx, item.ID)
-		switch {
-		case errors.Is(err, agent.ErrNotFound): // gone meanwhile
-		case err != nil:
-			return nil, err
-		default:
-			out = append(out, c)
+	for _, c := range found {
+		if c != nil {
+			out = append(out, *c)
 		}
 	}
 	return out, nil
+}
+
+// summarized maps what the engine's list says of a container.
+func summarized(in container.Summary) agent.Container {
+	c := agent.Container{
+		ID:        in.ID,
+		Labels:    in.Labels,
+		Status:    status(in.State),
+		ImageID:   in.ImageID,
+		Networks:  map[string]netip.Addr{},
+		StopGrace: defaultGrace,
+	}
+	if len(in.Names) > 0 {
+		c.Name = trimSlash(in.Names[0])
+	}
+	if in.NetworkSettings != nil {
+		for name, at := range in.NetworkSettings.Networks {
+			c.Networks[name] = netip.Addr{}
+			if at != nil {
+				c.Networks[name] = at.IPAddress
+			}
+		}
+	}
+	return c
 }
 
 // Inspect implements agent.Engine.

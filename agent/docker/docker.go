@@ -169,6 +169,9 @@ type tagged struct {
 
 // Error returns the engine's words.
 func (t tagged) Error() string {
+	if errors.Is(t.err, context.DeadlineExceeded) {
+		return "the engine did not answer in time"
+	}
 	return strings.TrimPrefix(t.err.Error(), "Error response from daemon: ")
 }
 

@@ -26,7 +26,7 @@ func scripted(t *testing.T, answer http.HandlerFunc) *Engine {
 	}
 	srv := &httptest.Server{Listener: l, Config: &http.Server{Handler: answer}}
 	srv.Start()
-	t.Cleanup(srv.Close)
+	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 	e, err := New("unix://"+path, "c0ffee")
 	if err != nil {
 		t.Fatal(err)
@@ -180,6 +180,33 @@ func TestEventMapping(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// TestListSurvivesAStuckContainer: one container that the engine hangs on does
+// not hide the others.
+func TestListSurvivesAStuckContainer(t *testing.T) {
+	e := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case strings.HasSuffix(path, "/containers/json"):
+			fmt.Fprint(w, `[{"Id":"stuck","Names":["/jaco_x"],"State":"created","Labels":{"a":"b"}},{"Id":"fine"},{"Id":"gone"}]`)
+		case strings.HasSuffix(path, "/stuck/json"):
+			<-r.Context().Done()
+		case strings.HasSuffix(path, "/fine/json"):
+			fmt.Fprint(w, `{"Id":"fine","State":{"Status":"running"}}`)
+		default:
+			says(404, "no such container")(w, r)
+		}
+	})
+	list, err := e.List(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d containers, error %v, want two", len(list), err)
+	}
+	if c := list[0]; c.ID != "stuck" || c.Name != "jaco_x" || c.Status != agent.StatusCreated || c.Labels["a"] != "b" {
+		t.Errorf("the stuck one: %+v", c)
+	}
+	if c := list[1]; c.ID != "fine" || c.Status != agent.StatusRunning {
+		t.Errorf("the other: %+v", c)
 	}
 }
 
