@@ -2,23 +2,25 @@ package signing
 
 import "fmt"
 
-// advice says what to do about a refusal, with commands that work as they
-// stand in a clone of the branch. Good is the accepted commit. Rebasing signs
-// anew, by the one who does it: -S also where git would take commits over.
+// advice says what to do about a refusal: a sentence a line, and below it,
+// indented by two blanks, the command that does it as it stands in a clone of
+// the branch. Good is the accepted commit. Rebasing signs anew, by the one who
+// does it: -S also where git would take commits over.
 func advice(r *Refusal, good Hash, branch string) string {
 	const push = "git push --force-with-lease"
 	begin := fmt.Sprintf("git switch %s && git pull --ff-only", branch)
-	drop := fmt.Sprintf("Drop the commit: %s && git rebase -S --onto %s %s %s && %s", begin, good, r.Chain, branch, push)
+	drop := remedy("Drop the commit:",
+		fmt.Sprintf("%s && git rebase -S --onto %s %s %s && %s", begin, good, r.Chain, branch, push))
 	switch r.Reason {
 	case ReasonUnsigned, ReasonUnknownSigner, ReasonBadSignature, ReasonExpired, ReasonRevoked:
-		return fmt.Sprintf("%s\nOr, as a signer that trust.yaml lists, sign it and all that follows: %s && git rebase -S --force-rebase %s && %s",
-			drop, begin, good, push)
+		return drop + "\n" + remedy("Or, as a signer that trust.yaml lists, sign it and all that follows:",
+			fmt.Sprintf("%s && git rebase -S --force-rebase %s && %s", begin, good, push))
 	case ReasonRewritten:
-		return fmt.Sprintf("Accepted history only moves forward. Put the branch on the accepted commit again: "+
-			"git switch %s && git fetch && git reset --keep @{upstream} && git rebase -S %s && %s", branch, good, push)
+		return remedy("Accepted history only moves forward. Put the branch on the accepted commit again:",
+			fmt.Sprintf("git switch %s && git fetch && git reset --keep @{upstream} && git rebase -S %s && %s", branch, good, push))
 	case ReasonFoxtrot:
-		return fmt.Sprintf("Merge the other way round, so that the accepted commit is the first parent: "+
-			"git switch %s && git fetch && git reset --keep %s && git merge -S --no-ff --no-edit @{upstream} && git push", branch, good)
+		return remedy("Merge the other way round, so that the accepted commit is the first parent:",
+			fmt.Sprintf("git switch %s && git fetch && git reset --keep %s && git merge -S --no-ff --no-edit @{upstream} && git push", branch, good))
 	case ReasonTrust:
 		return drop + "\nThen change trust.yaml and keys/ alone in one commit on the branch, version one higher, signed by root."
 	case ReasonNoRule:
@@ -26,8 +28,11 @@ func advice(r *Refusal, good Hash, branch string) string {
 	case ReasonTooLarge:
 		return drop + "\nThen bring the change in by smaller steps."
 	case ReasonTampered:
-		return "The objects of the repository, or of the copy that was read, are damaged or forged: run git fsck --full where the branch is kept."
+		return remedy("The objects of the repository, or of the copy that was read, are damaged or forged. Where the branch is kept, run:",
+			"git fsck --full")
 	case ReasonMalformed, ReasonMerge:
 	}
 	return drop + "\nThen push the change again without the fault."
 }
+
+func remedy(sentence, command string) string { return sentence + "\n  " + command }

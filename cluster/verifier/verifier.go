@@ -34,7 +34,7 @@ type Config struct {
 }
 
 // clockTolerance is how far an entry's time may be from this node's clock
-// while the node follows live (DESIGN: Time).
+// while the node follows live (docs/architecture.md: Trust).
 const clockTolerance = 5 * time.Minute
 
 // retryDelay is the wait before what was no verdict is tried again.
