@@ -16,8 +16,8 @@ const (
 )
 
 // fleet is a cluster of that size that wants everything and has nothing.
-func fleet() *sim {
-	m := newSim()
+func fleet(tb testing.TB) *sim {
+	m := newSim(tb)
 	for i := range benchNodes {
 		name := fmt.Sprintf("node-%04d", i)
 		m.index++
@@ -42,7 +42,7 @@ func fleet() *sim {
 
 // atRest is the fleet with every replica healthy and converged.
 func atRest(tb testing.TB) *sim {
-	m := fleet()
+	m := fleet(tb)
 	m.plan()
 	for _, r := range m.replicas {
 		m.report(r, cluster.Healthy, "", 0)
@@ -56,7 +56,7 @@ func atRest(tb testing.TB) *sim {
 
 // BenchmarkComputeFull places 10,000 replicas on 1,000 nodes.
 func BenchmarkComputeFull(b *testing.B) {
-	in := fleet().input()
+	in := fleet(b).input()
 	b.ReportAllocs()
 	for b.Loop() {
 		if r := Compute(in); r.Plan == nil || len(r.Plan.Create) != benchServices*benchReplicas {

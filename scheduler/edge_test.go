@@ -10,7 +10,7 @@ import (
 // TestStartFirstOnFullNodes rolls where every node holds as many as it may: two
 // in one slot are one.
 func TestStartFirstOnFullNodes(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2, maxPerNode(1)))
 	m.settled(t)
 	rev := m.accept("shop", svc("web", "v2", 2, maxPerNode(1)))
@@ -23,7 +23,7 @@ func TestStartFirstOnFullNodes(t *testing.T) {
 // TestStopFirstCountsWhatServes stops nothing that serves while another one
 // does not and cannot be replaced.
 func TestStopFirstCountsWhatServes(t *testing.T) {
-	m := newSim("n1", "n2", "n3")
+	m := newSim(t, "n1", "n2", "n3")
 	m.accept("shop", svc("web", "v1", 3, stopFirst))
 	m.settled(t)
 	m.report(m.get(t, "shop", "web", 2), cluster.Unhealthy, "", 0)
@@ -41,7 +41,7 @@ func TestStopFirstCountsWhatServes(t *testing.T) {
 
 // TestStopFirstRestsOnOthers makes a stop void when another replica changes.
 func TestStopFirstRestsOnOthers(t *testing.T) {
-	m := newSim("n1", "n2", "n3")
+	m := newSim(t, "n1", "n2", "n3")
 	m.accept("shop", svc("web", "v1", 3, stopFirst))
 	m.settled(t)
 	m.accept("shop", svc("web", "v2", 3, stopFirst))
@@ -54,7 +54,7 @@ func TestStopFirstRestsOnOthers(t *testing.T) {
 
 // TestPauseStopsWhatIsUnderWay pauses with a second replacement on its way.
 func TestPauseStopsWhatIsUnderWay(t *testing.T) {
-	m := newSim("n1", "n2", "n3")
+	m := newSim(t, "n1", "n2", "n3")
 	m.accept("shop", svc("web", "v1", 3))
 	m.settled(t)
 	m.fate["v2-web"] = hangs
@@ -78,7 +78,7 @@ func TestPauseStopsWhatIsUnderWay(t *testing.T) {
 // TestWorkDoneReplacesWhatRan lets the new spec end well before the old
 // replica was stopped.
 func TestWorkDoneReplacesWhatRan(t *testing.T) {
-	m := newSim("n1")
+	m := newSim(t, "n1")
 	m.accept("shop", svc("job", "v1", 1, noCheck))
 	m.settled(t)
 	m.fate["v2-job"] = succeedsF
@@ -91,7 +91,7 @@ func TestWorkDoneReplacesWhatRan(t *testing.T) {
 
 // TestOneTooMany keeps the better of two replicas that share a slot.
 func TestOneTooMany(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 1))
 	m.settled(t)
 	twin := *m.get(t, "shop", "web", 1)
@@ -112,7 +112,7 @@ func TestOneTooMany(t *testing.T) {
 // TestWantedAgainWhileStopping takes scaling down back before it is done: the
 // deployment is whole only once the slot is filled anew.
 func TestWantedAgainWhileStopping(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2))
 	m.settled(t)
 	m.accept("shop", svc("web", "v1", 1))
@@ -141,7 +141,7 @@ func TestNothingToMove(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newSim("n1", "n2")
+			m := newSim(t, "n1", "n2")
 			m.label("n2", "disk", "big")
 			m.accept("shop", tt.spec)
 			m.settled(t)

@@ -195,8 +195,9 @@ func describe(spec *desired.Service, r refusal) string {
 	case refusedMax:
 		return fmt.Sprintf("with %d of at most %d replicas a node",
 			spec.Placement.MaxReplicasPerNode, spec.Placement.MaxReplicasPerNode)
+	default:
+		return "fit"
 	}
-	return "fit"
 }
 
 func describeConstraint(c desired.Constraint) string {

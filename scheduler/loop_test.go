@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/signing"
 )
@@ -150,8 +152,8 @@ func start(t *testing.T, l *fakeLog, v *fakeViews) {
 }
 
 // webView wants one replica of one service.
-func webView() *cluster.View {
-	m := newSim()
+func webView(t *testing.T) *cluster.View {
+	m := newSim(t)
 	m.accept("shop", svc("web", "v1", 1))
 	return m.view
 }
@@ -166,7 +168,7 @@ func TestRun(t *testing.T) {
 		if l.count() != 0 {
 			t.Fatalf("planned without a view: %v", l.proposed)
 		}
-		v.set(webView())
+		v.set(webView(t))
 		await(t, func() bool { return len(l.state.Read().Replicas()) == 1 })
 		l.report(t, cluster.Healthy)
 		await(t, func() bool { _, ok := l.state.Read().DeploymentStatus("shop"); return ok })
@@ -189,8 +191,9 @@ func TestRun(t *testing.T) {
 		for _, c := range l.proposed {
 			kinds = append(kinds, string(c.Kind()))
 		}
-		if got, want := strings.Join(kinds, " "), "plan-applied plan-applied events-recorded plan-applied"; got != want {
-			t.Errorf("proposed %s, want %s", got, want)
+		plan, events := string(cluster.KindApplyPlan), string(cluster.KindRecordEvents)
+		if diff := cmp.Diff([]string{plan, plan, events, plan}, kinds); diff != "" {
+			t.Errorf("proposals (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -221,7 +224,7 @@ func TestProposalFails(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.err.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l, v := newFakeLog(t), &fakeViews{changed: make(chan struct{}), view: webView()}
+				l, v := newFakeLog(t), &fakeViews{changed: make(chan struct{}), view: webView(t)}
 				l.fail = []error{tt.err}
 				at := time.Now()
 				start(t, l, v)
@@ -243,7 +246,7 @@ func TestBurst(t *testing.T) {
 		synctest.Wait()
 		at := time.Now()
 		for range 100 {
-			v.set(webView())
+			v.set(webView(t))
 			<-time.After(time.Millisecond) // the bubble's clock
 			if len(l.state.Read().Replicas()) > 0 {
 				break
@@ -262,7 +265,7 @@ func TestBurst(t *testing.T) {
 // TestStaleView plans nothing from a view that has not judged the newest claim.
 func TestStaleView(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, v := newFakeLog(t), &fakeViews{changed: make(chan struct{}), view: webView()}
+		l, v := newFakeLog(t), &fakeViews{changed: make(chan struct{}), view: webView(t)}
 		s, err := New(l.state, v, l, slog.New(slog.DiscardHandler), DefaultConfig())
 		if err != nil {
 			t.Fatal(err)

@@ -125,7 +125,7 @@ func TestFilters(t *testing.T) {
 func testPlace(t *testing.T, tests []placement) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newSim("n1", "n2", "n3")
+			m := newSim(t, "n1", "n2", "n3")
 			if tt.setup != nil {
 				tt.setup(m)
 			}
@@ -149,7 +149,7 @@ func testPlace(t *testing.T, tests []placement) {
 
 // TestReasonGoesAway writes a reason once, and once more when it is gone.
 func TestReasonGoesAway(t *testing.T) {
-	m := newSim("n1")
+	m := newSim(t, "n1")
 	m.node("n1", cluster.NodeNotReady)
 	m.accept("shop", svc("web", "v1", 1))
 	m.plan()
@@ -165,7 +165,7 @@ func TestReasonGoesAway(t *testing.T) {
 // TestNotReadyMovesNothing changes the spec while a node is away: its slot
 // waits, the others roll.
 func TestNotReadyMovesNothing(t *testing.T) {
-	m := newSim("n1", "n2", "n3")
+	m := newSim(t, "n1", "n2", "n3")
 	m.accept("shop", svc("web", "v1", 3))
 	m.settled(t)
 	m.node("n2", cluster.NodeNotReady)
@@ -193,7 +193,7 @@ func TestNotReadyMovesNothing(t *testing.T) {
 // TestVolumeStays keeps a slot on the node that has its data, even when a
 // label that it was placed by is gone.
 func TestVolumeStays(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.label("n2", "disk", "big")
 	byLabel := constraint("node.labels.disk", true, "big")
 	m.accept("shop", svc("db", "v1", 1, volume("data"), byLabel))
@@ -215,7 +215,7 @@ func TestVolumeStays(t *testing.T) {
 // TestStopFirstLooksBeforeItLeaps keeps the old replica when the new one would
 // find no room, and counts what the old one leaves behind when it would.
 func TestStopFirstLooksBeforeItLeaps(t *testing.T) {
-	m := newSim("n1")
+	m := newSim(t, "n1")
 	m.accept("shop", svc("web", "v1", 1, stopFirst, memory(6*gib)))
 	m.settled(t)
 	m.accept("shop", svc("web", "v2", 1, stopFirst, memory(9*gib)))
@@ -235,7 +235,7 @@ func TestStopFirstLooksBeforeItLeaps(t *testing.T) {
 
 // TestScaleDown takes what does not serve first, then the highest slots.
 func TestScaleDown(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 5))
 	m.settled(t)
 	m.fate["v1-web"] = sickens
@@ -259,7 +259,7 @@ func TestScaleDown(t *testing.T) {
 
 // TestNothingKnown checks that nothing is done for want of knowledge.
 func TestNothingKnown(t *testing.T) {
-	running := newSim("n1")
+	running := newSim(t, "n1")
 	running.accept("shop", svc("web", "v1", 1))
 	running.settled(t)
 
@@ -281,7 +281,7 @@ func TestNothingKnown(t *testing.T) {
 
 // TestLimit cuts a large plan into parts that together are the same.
 func TestLimit(t *testing.T) {
-	whole, parts := newSim("n1", "n2", "n3"), newSim("n1", "n2", "n3")
+	whole, parts := newSim(t, "n1", "n2", "n3"), newSim(t, "n1", "n2", "n3")
 	for _, m := range []*sim{whole, parts} {
 		for _, d := range []string{"a", "b", "c"} {
 			m.accept(d, svc("web", "v1", 5))

@@ -206,7 +206,7 @@ func shuffle(in *Input, seed uint64) {
 func TestAnythingThenRest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := []string{"n1", "n2", "n3", "n4"}
-		w := &world{sim: newSim(names[:rapid.IntRange(1, 4).Draw(t, "nodes")]...), surge: map[string]int{}}
+		w := &world{sim: newSim(t, names[:rapid.IntRange(1, 4).Draw(t, "nodes")]...), surge: map[string]int{}}
 		t.Repeat(w.actions())
 
 		clear(w.fate)
@@ -260,7 +260,7 @@ func tail(s string) string { return s[max(0, len(s)-6000):] }
 // its agents in any order, and counts what serves at every moment.
 func TestRolloutKeepsServing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := newSim("n1", "n2", "n3", "n4", "n5")
+		m := newSim(t, "n1", "n2", "n3", "n4", "n5")
 		n := rapid.IntRange(1, 5).Draw(t, "replicas")
 		shape := func(s *desired.Service) {}
 		parallel := rapid.IntRange(1, 3).Draw(t, "parallelism")
@@ -308,7 +308,7 @@ func TestRolloutKeepsServing(t *testing.T) {
 // nothing may be stopped, and a replica is made only for one that ended.
 func TestSticky(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{sim: newSim("n1", "n2", "n3"), surge: map[string]int{}}
+		w := &world{sim: newSim(t, "n1", "n2", "n3"), surge: map[string]int{}}
 		w.drawRevision(t)
 		w.drawRevision(t)
 		if !w.settle(1000) {

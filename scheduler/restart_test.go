@@ -48,7 +48,7 @@ func TestRestart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newSim("n1")
+			m := newSim(t, "n1")
 			m.accept("shop", svc("job", "v1", 1, restarts(tt.policy)))
 			m.plan()
 			r := m.get(t, "shop", "job", 1)
@@ -104,7 +104,7 @@ func TestFinished(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newSim("n1")
+			m := newSim(t, "n1")
 			rev := m.accept("shop", svc("migrate", "v1", 1, noCheck, restarts(desired.Restart{Condition: desired.RestartNone})))
 			m.settle(20)
 			m.report(m.get(t, "shop", "migrate", 1), cluster.Failed, "", tt.exit)

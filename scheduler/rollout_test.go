@@ -11,7 +11,7 @@ import (
 
 // TestUnchangedSpecConvergesAtOnce accepts a revision that changes no spec.
 func TestUnchangedSpecConvergesAtOnce(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2))
 	m.settled(t)
 	rev := m.accept("shop", svc("web", "v1", 2, updates(func(u *desired.Update) { u.Parallelism = 7 })))
@@ -27,7 +27,7 @@ func TestUnchangedSpecConvergesAtOnce(t *testing.T) {
 // TestPausedResumes checks what ends a pause: a new spec, or a new commit to
 // the deployment; the latter gives the same spec another three starts.
 func TestPausedResumes(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2))
 	m.settled(t)
 	m.fate["v2-web"] = falls
@@ -64,7 +64,7 @@ func TestFailureBounds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := newSim("n1", "n2", "n3")
+			m := newSim(t, "n1", "n2", "n3")
 			m.accept("shop", svc("web", "v1", 3))
 			m.settled(t)
 			m.accept("shop", svc("web", "v2", 3, updates(tt.change)))
@@ -93,7 +93,7 @@ func TestFailureBounds(t *testing.T) {
 // TestHealthDecides lets a replica whose healthcheck never answers hold up a
 // rollout for as long as it takes, and no longer.
 func TestHealthDecides(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2))
 	m.settled(t)
 	m.fate["v2-web"] = hangs
@@ -113,7 +113,7 @@ func TestHealthDecides(t *testing.T) {
 // TestImageHealthcheck waits for a healthcheck that only the image has: its node
 // reports such a replica as running without calling that healthy.
 func TestImageHealthcheck(t *testing.T) {
-	m := newSim("n1")
+	m := newSim(t, "n1")
 	rev := m.accept("shop", svc("web", "v1", 1, noCheck))
 	m.plan()
 	r := m.get(t, "shop", "web", 1)
@@ -131,7 +131,7 @@ func TestImageHealthcheck(t *testing.T) {
 
 // TestDependencies starts and rolls services in the order of depends_on.
 func TestDependencies(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	web := func(v string) desired.Service { return svc("web", v, 2, needs("db", desired.Healthy)) }
 	m.fate["v1-db"] = hangs
 	m.accept("shop", svc("db", "v1", 1), web("v1"), svc("log", "v1", 1, needs("db", desired.Started)))
@@ -180,7 +180,7 @@ func TestDependencies(t *testing.T) {
 
 // TestExpect checks that a plan is void once what it rests on has changed.
 func TestExpect(t *testing.T) {
-	m := newSim("n1", "n2")
+	m := newSim(t, "n1", "n2")
 	m.accept("shop", svc("web", "v1", 2))
 	m.settled(t)
 	m.accept("shop", svc("web", "v2", 2))
@@ -206,7 +206,7 @@ func TestExpect(t *testing.T) {
 
 // TestHealth checks the states that the transcripts do not show.
 func TestHealth(t *testing.T) {
-	m := newSim("n1")
+	m := newSim(t, "n1")
 	m.accept("off", svc("web", "v1", 0))
 	m.accept("new", svc("web", "v1", 1))
 	m.view.Deployments["broken"] = &cluster.Accepted{Name: "broken"}

@@ -24,9 +24,15 @@ const gib = 1 << 30
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// failer is a test of either kind, plain or rapid.
+type failer interface {
+	Fatalf(format string, args ...any)
+}
+
 // sim is a cluster without machines: a state that plans are applied to, and
 // agents that bring each replica on by one phase at a time.
 type sim struct {
+	t        failer
 	now      time.Time
 	index    uint64
 	view     *cluster.View
@@ -52,8 +58,8 @@ const (
 	rejected  fate = "rejected" // refused by its node
 )
 
-func newSim(nodes ...string) *sim {
-	m := &sim{
+func newSim(t failer, nodes ...string) *sim {
+	m := &sim{t: t,
 		now: epoch, nodes: map[string]*cluster.Node{}, replicas: map[string]*cluster.Replica{},
 		services: map[string]*cluster.Service{}, statuses: map[string]*cluster.DeploymentStatus{},
 		fate: map[string]fate{},
@@ -117,7 +123,7 @@ func (m *sim) plan() Result {
 	r := Compute(m.input())
 	if r.Plan != nil {
 		if err := m.apply(r.Plan); err != nil {
-			panic(err) // a bug of the scheduler; the test shows the stack
+			m.t.Fatalf("the plan cannot be applied: %v\n%s", err, r)
 		}
 	}
 	return r

@@ -259,8 +259,9 @@ func (s *service) healthy(r *cluster.Replica) bool {
 	case cluster.Running:
 		spec := s.specOf(r)
 		return !r.HealthyAt.IsZero() && (spec == nil || !hasHealthcheck(spec))
+	default:
+		return false
 	}
-	return false
 }
 
 // hasHealthcheck reports whether the spec names a healthcheck.

@@ -82,7 +82,7 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, name := range sortedKeys(stories) {
 		t.Run(name, func(t *testing.T) {
-			m := newSim("n1", "n2", "n3")
+			m := newSim(t, "n1", "n2", "n3")
 			stories[name](t, m)
 			m.golden(t, name)
 		})
