@@ -32,20 +32,42 @@ func (s *scene) runs(c Container)                { s.containers[c.ID] = c }
 func (s *scene) remember(key string, m memory)   { s.memory[key] = m }
 func (s *scene) stop(id string, p cluster.Phase) { r := replica(id, p); r.Stop = true; s.assign(r) }
 
-func TestDiffOneReplica(t *testing.T) {
-	running := replica("a", cluster.Running)
-	running.ContainerID, running.ImageDigest, running.Address = "c-a", "sha256:image", "10.0.0.2"
-	running.StartedAt = noon.Add(-time.Minute)
-	edit := func(f func(*Container)) Container {
-		c := containerOf(running)
-		f(&c)
-		return c
+// diffCase is one input of the diff and the plan that it must give.
+type diffCase struct {
+	name  string
+	setup func(*scene)
+	want  string
+}
+
+func checkPlans(t *testing.T, tests []diffCase) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.setup(s)
+			checkPlan(t, s, tt.want)
+		})
 	}
-	tests := []struct {
-		name  string
-		setup func(*scene)
-		want  string
-	}{
+}
+
+// recorded is a running replica as the state has it, and altered its container
+// with a change.
+func recorded() cluster.Replica {
+	r := replica("a", cluster.Running)
+	r.ContainerID, r.ImageDigest, r.Address = "c-a", "sha256:image", "10.0.0.2"
+	r.StartedAt = noon.Add(-time.Minute)
+	return r
+}
+
+func altered(f func(*Container)) Container {
+	c := containerOf(recorded())
+	f(&c)
+	return c
+}
+
+func TestDiffStart(t *testing.T) {
+	running := recorded()
+	checkPlans(t, []diffCase{
 		{"nothing assigned", func(s *scene) {}, ``},
 		{"new assignment starts", func(s *scene) {
 			s.assign(replica("a", cluster.Assigned))
@@ -67,41 +89,47 @@ func TestDiffOneReplica(t *testing.T) {
 			report a Running container=c-a address=10.0.0.2 image=sha256:image`},
 		{"becomes healthy", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Health = HealthHealthy }))
+			s.runs(altered(func(c *Container) { c.Health = HealthHealthy }))
 		}, `
 			report a Healthy container=c-a address=10.0.0.2`},
 		{"becomes unhealthy with the check's words", func(s *scene) {
 			r := running
 			r.Phase = cluster.Healthy
 			s.assign(r)
-			s.runs(edit(func(c *Container) { c.Health, c.HealthOutput = HealthUnhealthy, "no\x1b[31m route\n" }))
+			s.runs(altered(func(c *Container) { c.Health, c.HealthOutput = HealthUnhealthy, "no\x1b[31m route\n" }))
 		}, `
 			report a Unhealthy container=c-a address=10.0.0.2 "healthcheck failed: no[31m route"`},
 		{"a healthcheck that starts over is no step back", func(s *scene) {
 			r := running
 			r.Phase = cluster.Healthy
 			s.assign(r)
-			s.runs(edit(func(c *Container) { c.Health = HealthStarting }))
+			s.runs(altered(func(c *Container) { c.Health = HealthStarting }))
 		}, ``},
 		{"created by a start that was killed is taken up", func(s *scene) {
 			s.assign(replica("a", cluster.Starting))
-			s.runs(edit(func(c *Container) { c.Status = StatusCreated }))
+			s.runs(altered(func(c *Container) { c.Status = StatusCreated }))
 		}, `
 			start a container=c-a`},
+	})
+}
+
+func TestDiffEnd(t *testing.T) {
+	running := recorded()
+	checkPlans(t, []diffCase{
 		{"ended by itself", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Status, c.ExitCode = StatusExited, 1 }))
+			s.runs(altered(func(c *Container) { c.Status, c.ExitCode = StatusExited, 1 }))
 		}, `
 			autopsy a container=c-a`},
 		{"ended, not yet in the state", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Status = StatusExited }))
+			s.runs(altered(func(c *Container) { c.Status = StatusExited }))
 			s.remember("a", memory{outcome: &outcome{phase: cluster.Failed, reason: "exited with code 1", exitCode: 1}})
 		}, `
 			report a Failed container=c-a exit=1 "exited with code 1"`},
 		{"ended and recorded: the container goes", func(s *scene) {
 			s.assign(replica("a", cluster.Failed))
-			s.runs(edit(func(c *Container) { c.Status = StatusExited }))
+			s.runs(altered(func(c *Container) { c.Status = StatusExited }))
 		}, `
 			remove a container=c-a (over: Failed)`},
 		{"lost and back: stopped, not doubled", func(s *scene) {
@@ -127,7 +155,7 @@ func TestDiffOneReplica(t *testing.T) {
 			cancel a`},
 		{"told to stop: a failed start does not hold up the end", func(s *scene) {
 			s.stop("a", cluster.Starting)
-			s.runs(edit(func(c *Container) { c.Status = StatusCreated }))
+			s.runs(altered(func(c *Container) { c.Status = StatusCreated }))
 			s.remember("a", memory{failed: actStart, tries: 3, retryAt: noon.Add(time.Minute)})
 		}, `
 			remove a container=c-a (told to stop)
@@ -151,6 +179,12 @@ func TestDiffOneReplica(t *testing.T) {
 			s.remember("a", memory{failed: actStart, retryAt: noon.Add(time.Second), trouble: "dial 10.0.0.1:4712: refused"})
 		}, `
 			wake 12:00:01.000`},
+	})
+}
+
+func TestDiffDrift(t *testing.T) {
+	running := recorded()
+	checkPlans(t, []diffCase{
 		{"removed by hand", func(s *scene) {
 			s.assign(running)
 		}, `
@@ -164,25 +198,25 @@ func TestDiffOneReplica(t *testing.T) {
 			report a Failed "the container was removed by hand"`},
 		{"paused by hand", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Status = StatusPaused }))
+			s.runs(altered(func(c *Container) { c.Status = StatusPaused }))
 		}, `
 			outcome a Failed "the container was paused by hand" event=drift-corrected
 			report a Failed container=c-a "the container was paused by hand"`},
 		{"renamed by hand", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Name = "mine" }))
+			s.runs(altered(func(c *Container) { c.Name = "mine" }))
 		}, `
 			outcome a Failed "the container was renamed by hand to mine" event=drift-corrected
 			report a Failed container=c-a "the container was renamed by hand to mine"`},
 		{"disconnected by hand", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Networks = nil }))
+			s.runs(altered(func(c *Container) { c.Networks = nil }))
 		}, `
 			outcome a Failed "the container was disconnected from network jaco_shop_default by hand" event=drift-corrected
 			report a Failed container=c-a "the container was disconnected from network jaco_shop_default by hand"`},
 		{"connected by hand", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) {
+			s.runs(altered(func(c *Container) {
 				c.Networks = map[string]netip.Addr{"jaco_shop_default": {}, "jaco_bank_default": {}}
 			}))
 		}, `
@@ -190,23 +224,16 @@ func TestDiffOneReplica(t *testing.T) {
 			report a Failed container=c-a "the container was connected to network jaco_bank_default by hand"`},
 		{"restarted by hand", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.StartedAt = noon }))
+			s.runs(altered(func(c *Container) { c.StartedAt = noon }))
 			s.remember("a", memory{seen: sightings{died: noon.Add(-time.Second)}})
 		}, `
 			outcome a Failed "the container was restarted by hand" event=drift-corrected
 			report a Failed container=c-a "the container was restarted by hand"`},
 		{"an engine that removes it is waited for", func(s *scene) {
 			s.assign(running)
-			s.runs(edit(func(c *Container) { c.Status = StatusRemoving }))
+			s.runs(altered(func(c *Container) { c.Status = StatusRemoving }))
 		}, ``},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene()
-			tt.setup(s)
-			checkPlan(t, s, tt.want)
-		})
-	}
+	})
 }
 
 // checkPlan compares a plan with lines that are indented for reading.
@@ -234,11 +261,7 @@ func TestDiffStartsOnlyWhatIsAccepted(t *testing.T) {
 	rejected := `
 		outcome a Rejected "this node accepted no such spec: hash-evil of shop/web at 020000000000" event=leader-misbehaviour
 		report a Rejected "this node accepted no such spec: hash-evil of shop/web at 020000000000"`
-	tests := []struct {
-		name  string
-		setup func(*scene)
-		want  string
-	}{
+	checkPlans(t, []diffCase{
 		{"no view: nothing is started", func(s *scene) {
 			s.view = nil
 			s.assign(replica("a", cluster.Assigned))
@@ -314,14 +337,7 @@ func TestDiffStartsOnlyWhatIsAccepted(t *testing.T) {
 		}, `
 			outcome a Rejected "this node accepted no such spec:  of shop/web at 020000000000" event=leader-misbehaviour
 			report a Rejected "this node accepted no such spec:  of shop/web at 020000000000"`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene()
-			tt.setup(s)
-			checkPlan(t, s, tt.want)
-		})
-	}
+	})
 }
 
 func TestDiffBoundsReplicas(t *testing.T) {
@@ -332,11 +348,7 @@ func TestDiffBoundsReplicas(t *testing.T) {
 			s.assign(r)
 		}
 	}
-	tests := []struct {
-		name  string
-		setup func(*scene)
-		want  string
-	}{
+	checkPlans(t, []diffCase{
 		{"declared and surge", func(s *scene) { crowd(s, 2) }, `
 			start a
 			start b`},
@@ -401,14 +413,7 @@ func TestDiffBoundsReplicas(t *testing.T) {
 			start d
 			waiting e since 12:00:00
 			wake 12:00:30.000`},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene()
-			tt.setup(s)
-			checkPlan(t, s, tt.want)
-		})
-	}
+	})
 }
 
 func TestDiffStraysAndNetworks(t *testing.T) {
@@ -419,11 +424,7 @@ func TestDiffStraysAndNetworks(t *testing.T) {
 		}
 		return c
 	}
-	tests := []struct {
-		name  string
-		setup func(*scene)
-		want  string
-	}{
+	checkPlans(t, []diffCase{
 		{"no assignment", func(s *scene) { s.runs(stray("gone", nil)) }, `
 			remove gone container=c-gone (no assignment)`},
 		{"no replica label", func(s *scene) {
@@ -470,14 +471,7 @@ func TestDiffStraysAndNetworks(t *testing.T) {
 			s.view = accepted(rev2, shop("2", 1), accepted(rev1, old, nil).Deployments["shop"])
 			s.networks["jaco_shop_extra"] = Network{Name: "jaco_shop_extra"}
 		}, ``},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene()
-			tt.setup(s)
-			checkPlan(t, s, tt.want)
-		})
-	}
+	})
 }
 
 // TestSpecOf: the label of a container names the accepted revision that the

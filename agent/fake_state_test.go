@@ -248,7 +248,7 @@ func (w *world) start() {
 
 // pass lets virtual time go by.
 func (w *world) pass(d time.Duration) {
-	time.Sleep(d) // virtual
+	<-time.After(d) // virtual
 	synctest.Wait()
 }
 

@@ -19,13 +19,23 @@ func assigned(ids ...string) (rs []cluster.Replica) {
 	return rs
 }
 
-// TestLoop plays scenarios; each golden file is the whole conversation between
-// the agent, the engine and the cluster.
-func TestLoop(t *testing.T) {
-	scenarios := []struct {
-		name string
-		play func(w *world)
-	}{
+// scenario is played in virtual time; its golden file is the whole conversation
+// between the agent, the engine and the cluster.
+type scenario struct {
+	name string
+	play func(w *world)
+}
+
+func play(t *testing.T, scenarios []scenario) {
+	t.Helper()
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) { inWorld(t, s.name, s.play) })
+	}
+}
+
+// TestLoopLife takes replicas through their lives.
+func TestLoopLife(t *testing.T) {
+	play(t, []scenario{
 		{"start-and-stop", func(w *world) {
 			w.state.assign(assigned("a", "b", "c")...)
 			w.pass(time.Second)
@@ -77,17 +87,29 @@ func TestLoop(t *testing.T) {
 			w.pass(time.Second)
 			w.expect("a=Failed")
 		}},
-		{"by-hand", func(w *world) {
-			w.state.assign(assigned("a", "b", "c")...)
+		{"deployment-retired", func(w *world) {
+			w.state.assign(assigned("a")...)
 			w.pass(time.Second)
-			w.engine.by("docker rm -f", "a", func(c *fakeContainer) { w.engine.removeLocked(c.ID) })
+			w.state.accept(&cluster.View{})
+			w.state.stop("a")
 			w.pass(time.Second)
-			w.engine.by("docker stop", "b", func(c *fakeContainer) { w.engine.stopLocked(c.ID) })
+			w.state.drop("a")
 			w.pass(time.Second)
-			w.engine.by("docker update", "c", func(c *fakeContainer) { w.engine.emitLocked(c, Event{Action: ActionUpdate}) })
-			w.pass(time.Second)
-			w.expect("a=Failed b=Failed c=Failed")
 		}},
+		{"reports-refused", func(w *world) {
+			w.state.mu.Lock()
+			w.state.faults = []error{errors.New("no leader"), errors.New("no leader")}
+			w.state.mu.Unlock()
+			w.state.assign(assigned("a", "b")...)
+			w.pass(5 * time.Second)
+			w.expect("a=Running b=Running")
+		}},
+	})
+}
+
+// TestLoopImages is about images.
+func TestLoopImages(t *testing.T) {
+	play(t, []scenario{
 		{"pull", func(w *world) {
 			v := accepted(rev1, shop("2", 3), nil)
 			w.state.accept(v)
@@ -120,24 +142,22 @@ func TestLoop(t *testing.T) {
 			w.pass(10 * time.Second)
 			w.expect("a=Stopped")
 		}},
-		{"engine-lost-in-the-middle", func(w *world) {
-			w.state.assign(assigned("a", "b")...)
-			w.pass(50 * time.Millisecond)
-			w.engine.set("engine goes down", func() { w.engine.down = true; w.engine.cutStreamsLocked() })
-			w.pass(5 * time.Second)
-			w.engine.set("engine comes up", func() { w.engine.down = false })
-			w.pass(5 * time.Second)
-			w.expect("a=Running b=Running")
-		}},
-		{"event-stream-cut", func(w *world) {
-			w.state.assign(assigned("a", "b")...)
-			w.pass(2 * time.Second)
-			w.engine.set("the stream ends, and a dies unseen", func() {
-				w.engine.cutStreamsLocked()
-				w.engine.dieLocked(w.engine.containers["a-c"], 1)
-			})
-			w.pass(5 * time.Second)
-			w.expect("a=Failed b=Running")
+	})
+}
+
+// TestLoopHands does what people do by hand.
+func TestLoopHands(t *testing.T) {
+	play(t, []scenario{
+		{"by-hand", func(w *world) {
+			w.state.assign(assigned("a", "b", "c")...)
+			w.pass(time.Second)
+			w.engine.by("docker rm -f", "a", func(c *fakeContainer) { w.engine.removeLocked(c.ID) })
+			w.pass(time.Second)
+			w.engine.by("docker stop", "b", func(c *fakeContainer) { w.engine.stopLocked(c.ID) })
+			w.pass(time.Second)
+			w.engine.by("docker update", "c", func(c *fakeContainer) { w.engine.emitLocked(c, Event{Action: ActionUpdate}) })
+			w.pass(time.Second)
+			w.expect("a=Failed b=Failed c=Failed")
 		}},
 		{"name-taken-by-ours", func(w *world) {
 			w.engine.set("an earlier create took effect unseen", func() {
@@ -164,6 +184,48 @@ func TestLoop(t *testing.T) {
 			if w.engine.containers["foreign"].Status != StatusRunning {
 				w.t.Error("the other container was touched")
 			}
+		}},
+		{"network-removed-by-hand", func(w *world) {
+			w.state.assign(assigned("a")...)
+			w.pass(time.Second)
+			w.state.stop("a")
+			w.pass(time.Second)
+			w.engine.set("docker network rm", func() {
+				delete(w.engine.networks, "jaco_shop_default")
+				for s := range w.engine.streams {
+					s.queue = append(s.queue, Event{Action: ActionNetworkEnd, Network: "jaco_shop_default", Time: time.Now()})
+					poke(s.wake)
+				}
+			})
+			w.pass(time.Second)
+			w.state.assign(assigned("b")...)
+			w.pass(time.Second)
+			w.expect("a=Stopped b=Running")
+		}},
+	})
+}
+
+// TestLoopEngine lets the engine fail.
+func TestLoopEngine(t *testing.T) {
+	play(t, []scenario{
+		{"engine-lost-in-the-middle", func(w *world) {
+			w.state.assign(assigned("a", "b")...)
+			w.pass(50 * time.Millisecond)
+			w.engine.set("engine goes down", func() { w.engine.down = true; w.engine.cutStreamsLocked() })
+			w.pass(5 * time.Second)
+			w.engine.set("engine comes up", func() { w.engine.down = false })
+			w.pass(5 * time.Second)
+			w.expect("a=Running b=Running")
+		}},
+		{"event-stream-cut", func(w *world) {
+			w.state.assign(assigned("a", "b")...)
+			w.pass(2 * time.Second)
+			w.engine.set("the stream ends, and a dies unseen", func() {
+				w.engine.cutStreamsLocked()
+				w.engine.dieLocked(w.engine.containers["a-c"], 1)
+			})
+			w.pass(5 * time.Second)
+			w.expect("a=Failed b=Running")
 		}},
 		{"start-refused", func(w *world) {
 			w.engine.set("the port is taken", func() { w.engine.faults["start"] = []error{errors.New("port is already allocated")} })
@@ -197,32 +259,12 @@ func TestLoop(t *testing.T) {
 			w.pass(2 * time.Minute)
 			w.expect("a=Stopped")
 		}},
-		{"network-removed-by-hand", func(w *world) {
-			w.state.assign(assigned("a")...)
-			w.pass(time.Second)
-			w.state.stop("a")
-			w.pass(time.Second)
-			w.engine.set("docker network rm", func() {
-				delete(w.engine.networks, "jaco_shop_default")
-				for s := range w.engine.streams {
-					s.queue = append(s.queue, Event{Action: ActionNetworkEnd, Network: "jaco_shop_default", Time: time.Now()})
-					poke(s.wake)
-				}
-			})
-			w.pass(time.Second)
-			w.state.assign(assigned("b")...)
-			w.pass(time.Second)
-			w.expect("a=Stopped b=Running")
-		}},
-		{"deployment-retired", func(w *world) {
-			w.state.assign(assigned("a")...)
-			w.pass(time.Second)
-			w.state.accept(&cluster.View{})
-			w.state.stop("a")
-			w.pass(time.Second)
-			w.state.drop("a")
-			w.pass(time.Second)
-		}},
+	})
+}
+
+// TestLoopTrust assigns what was not accepted (guarantee G1).
+func TestLoopTrust(t *testing.T) {
+	play(t, []scenario{
 		{"not-accepted", func(w *world) {
 			r := assigned("a")[0]
 			r.SpecHash, r.Revision = "hash-evil", rev2
@@ -242,18 +284,7 @@ func TestLoop(t *testing.T) {
 			w.pass(time.Second)
 			w.expect("a=Running")
 		}},
-		{"reports-refused", func(w *world) {
-			w.state.mu.Lock()
-			w.state.faults = []error{errors.New("no leader"), errors.New("no leader")}
-			w.state.mu.Unlock()
-			w.state.assign(assigned("a", "b")...)
-			w.pass(5 * time.Second)
-			w.expect("a=Running b=Running")
-		}},
-	}
-	for _, s := range scenarios {
-		t.Run(s.name, func(t *testing.T) { inWorld(t, s.name, s.play) })
-	}
+	})
 }
 
 // TestIdle: with nothing to do the engine is not asked anything and the
