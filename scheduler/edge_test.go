@@ -39,6 +39,18 @@ func TestStopFirstCountsWhatServes(t *testing.T) {
 	}
 }
 
+// TestSickFirst begins a rollout with the slot that does not serve.
+func TestSickFirst(t *testing.T) {
+	m := newSim(t, "n1", "n2", "n3")
+	m.accept("shop", svc("web", "v1", 3))
+	m.settled(t)
+	m.report(m.get(t, "shop", "web", 3), cluster.Unhealthy, "", 0)
+	m.accept("shop", svc("web", "v2", 3))
+	if got := placed(m.plan()); got != "web.3@n3" {
+		t.Errorf("placed %q", got)
+	}
+}
+
 // TestStopFirstRestsOnOthers makes a stop void when another replica changes.
 func TestStopFirstRestsOnOthers(t *testing.T) {
 	m := newSim(t, "n1", "n2", "n3")

@@ -176,8 +176,14 @@ func TestRun(t *testing.T) {
 		at := time.Now()
 		l.report(t, cluster.Failed)
 		await(t, func() bool { rs := l.state.Read().Replicas(); return len(rs) == 1 && rs[0].Serial == 2 })
-		if took := time.Since(at); took < 900*time.Millisecond || took > 1200*time.Millisecond {
-			t.Errorf("replaced after %s, want the back-off of a second", took)
+		if took := time.Since(at); took > 50*time.Millisecond {
+			t.Errorf("replaced after %s, want at once", took)
+		}
+		at = time.Now()
+		l.report(t, cluster.Failed)
+		await(t, func() bool { rs := l.state.Read().Replicas(); return len(rs) == 1 && rs[0].Serial == 3 })
+		if took := time.Since(at); took < 2*time.Second || took > 2100*time.Millisecond {
+			t.Errorf("replaced after %s, want the back-off", took)
 		}
 		l.report(t, cluster.Healthy)
 		await(t, func() bool { return l.state.Read().Replicas()[0].Phase == cluster.Healthy })
@@ -192,7 +198,7 @@ func TestRun(t *testing.T) {
 			kinds = append(kinds, string(c.Kind()))
 		}
 		plan, events := string(cluster.KindApplyPlan), string(cluster.KindRecordEvents)
-		if diff := cmp.Diff([]string{plan, plan, events, plan}, kinds); diff != "" {
+		if diff := cmp.Diff([]string{plan, plan, events, plan, plan}, kinds); diff != "" {
 			t.Errorf("proposals (-want +got):\n%s", diff)
 		}
 	})

@@ -77,11 +77,11 @@ func (s *service) specToFill(sl *slot, gate string) *desired.Service {
 //
 // A replica that was told to stop, that ran another spec, or that is from
 // before the present rollout is followed at once. After one that ended by
-// itself the restart policy decides. The back-off is a distance between starts:
-// it counts from when the last replica became healthy, so that one which ran
-// for longer than its back-off is replaced at once (drift is corrected without
-// delay, again and again), while one that comes up and falls over waits longer
-// each time; one that never became healthy waits from its end.
+// itself the restart policy decides. One that never became healthy is followed
+// after a back-off from its end. After one that did, the back-off is a distance
+// between starts: it counts from when it became healthy and is nothing the first
+// time. So a container that is removed by hand is replaced at once, again and
+// again, while one that comes up and falls over waits longer each time.
 func (p *pass) restart(s *service, spec *desired.Service, last *cluster.Replica) verdict {
 	ro := &s.rec.Rollout
 	switch {
@@ -112,8 +112,8 @@ func (p *pass) restart(s *service, spec *desired.Service, last *cluster.Replica)
 	case attempt == 0:
 	case last.HealthyAt.IsZero():
 		v.at = last.FinishedAt.Add(backOff(last.Attempt))
-	default:
-		v.at = last.HealthyAt.Add(backOff(last.Attempt))
+	case last.Attempt > 0:
+		v.at = last.HealthyAt.Add(backOff(last.Attempt - 1))
 	}
 	return v
 }
