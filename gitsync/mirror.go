@@ -27,6 +27,7 @@ type Mirror struct {
 	config Config
 	remote dialer // nil for a repository on this machine
 	store  *store
+	packs  int // maxPacks, fewer in tests
 
 	fetching sync.Mutex // held during ListHead and Fetch; guards the fields below
 	tooLarge map[signing.Hash]error
@@ -49,7 +50,7 @@ func OpenMirror(config Config) (*Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Mirror{config: config, tooLarge: make(map[signing.Hash]error)}
+	m := &Mirror{config: config, packs: maxPacks, tooLarge: make(map[signing.Hash]error)}
 	switch where.scheme {
 	case schemeLocal:
 		// The git directory may come later; each round looks for it.
@@ -220,7 +221,7 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 	if have == head && !m.isBroken() {
 		return head, nil
 	}
-	err = m.fetch(c, refs, head, have)
+	err = m.fetch(ctx, c, refs, head, have)
 	if errors.Is(err, ErrTooLarge) {
 		clear(m.tooLarge) // one head is enough to remember
 		m.tooLarge[head] = err
@@ -232,11 +233,11 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 }
 
 // fetch adds what is missing, or makes the mirror anew when it is broken.
-func (m *Mirror) fetch(c conversation, refs *advertised, head, have signing.Hash) error {
+func (m *Mirror) fetch(ctx context.Context, c conversation, refs *advertised, head, have signing.Hash) error {
 	if m.isBroken() {
-		return m.rebuild(c, refs, head)
+		return m.rebuild(ctx, c, refs, head)
 	}
-	err := receive(c, refs, transfer{dir: m.config.Directory, want: head, have: m.negotiate(have), limits: m.config.Limits})
+	err := receive(ctx, c, refs, transfer{dir: m.config.Directory, want: head, have: m.negotiate(have), limits: m.config.Limits})
 	if err != nil {
 		return err
 	}
@@ -249,7 +250,7 @@ func (m *Mirror) fetch(c conversation, refs *advertised, head, have signing.Hash
 	if err := writeHead(m.config.Directory, head); err != nil {
 		return err
 	}
-	if err := m.consolidate(); err != nil {
+	if err := m.consolidate(ctx); err != nil {
 		m.config.Logger.Warn("cannot consolidate the mirror's packs", "error", err)
 	}
 	return nil

@@ -279,9 +279,14 @@ func TestMirrorIsConsolidated(t *testing.T) {
 	h := p.serve()
 	c := httpConfig(t, h)
 	m := openTestMirror(t, c)
+	if m.packs != 50 {
+		t.Errorf("%d packs are let be, want 50", m.packs)
+	}
+	m.packs = 4
+	const rounds = 13
 	wantFetch(t, m, head)
 	most := 0
-	for i := range maxPacks + 5 {
+	for i := range rounds {
 		head = p.plant(fmt.Sprint("n", i))
 		if got, err := m.Fetch(t.Context()); err != nil || got != head {
 			t.Fatal(got, err)
@@ -293,10 +298,10 @@ func TestMirrorIsConsolidated(t *testing.T) {
 		most = max(most, len(packs))
 	}
 	packs, err := listPacks(c.Directory)
-	if err != nil || len(packs) > 10 || most != maxPacks {
-		t.Errorf("%d packs at the end, %d at most, %v; want few and %d", len(packs), most, err, maxPacks)
+	if err != nil || most != m.packs || len(packs) > m.packs {
+		t.Errorf("%d packs at the end, %d at most, %v; want %d at most", len(packs), most, err, m.packs)
 	}
-	if n := wantHistory(t, m, head); n != maxPacks+6 {
+	if n := wantHistory(t, m, head); n != rounds+1 {
 		t.Errorf("%d commits", n)
 	}
 	wantNoLeftovers(t, c)

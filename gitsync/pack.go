@@ -1,6 +1,7 @@
 package gitsync
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type transfer struct {
 
 // receive asks for a pack and stores it with its index. A pack that breaks a
 // limit or does not parse leaves nothing behind.
-func receive(c conversation, refs *advertised, t transfer) error {
+func receive(ctx context.Context, c conversation, refs *advertised, t transfer) error {
 	request, err := packRequest(refs.capabilities, t.want, t.have)
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func receive(c conversation, refs *advertised, t transfer) error {
 	if err := download(file, newPackStream(answer), t.limits); err != nil {
 		return c.explain(err)
 	}
-	return storePack(file, packs, t.limits)
+	return storePack(ctx, file, packs, t.limits)
 }
 
 // download writes the pack to the file, within the limits that can be told
@@ -100,12 +101,12 @@ func (w storeWriter) Write(p []byte) (int, error) {
 
 // storePack checks and indexes a pack and gives both files their names. The
 // index goes last: a pack without one is not looked at.
-func storePack(file *os.File, packs string, limits Limits) error {
-	empty, err := measure(file, limits)
+func storePack(ctx context.Context, file *os.File, packs string, limits Limits) error {
+	empty, err := measure(ctx, file, limits)
 	if err != nil || empty {
 		return err
 	}
-	index, checksum, err := indexPack(file, limits.Commits)
+	index, checksum, err := indexPack(ctx, file, limits.Commits)
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func syncDirectory(path string) error {
 
 // measure walks over a pack and holds it to the limits before anything is
 // built in memory: a small pack may inflate to something very large.
-func measure(file *os.File, limits Limits) (empty bool, err error) {
+func measure(ctx context.Context, file *os.File, limits Limits) (empty bool, err error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return false, storeError{err}
 	}
@@ -155,6 +156,9 @@ func measure(file *os.File, limits Limits) (empty bool, err error) {
 	}
 	var total int64
 	for range count {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		header, err := scanner.NextObjectHeader()
 		if err != nil {
 			return false, badPack(err)
@@ -201,17 +205,17 @@ func (s *sizeReader) Write(p []byte) (int, error) {
 }
 
 // indexPack reads the whole pack, resolves its deltas, checks its checksum.
-func indexPack(file *os.File, maxCommits int) (*idxfile.MemoryIndex, plumbing.Hash, error) {
+func indexPack(ctx context.Context, file *os.File, maxCommits int) (*idxfile.MemoryIndex, plumbing.Hash, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, plumbing.ZeroHash, storeError{err}
 	}
 	var writer idxfile.Writer
-	parser, err := packfile.NewParser(packfile.NewScanner(file), &writer, &commitCounter{most: maxCommits})
+	parser, err := packfile.NewParser(packfile.NewScanner(file), &writer, &commitCounter{ended: ctx.Err, most: maxCommits})
 	if err != nil {
 		return nil, plumbing.ZeroHash, badPack(err)
 	}
 	checksum, err := parser.Parse()
-	if errors.Is(err, ErrTooLarge) {
+	if errors.Is(err, ErrTooLarge) || ctx.Err() != nil {
 		return nil, plumbing.ZeroHash, err
 	}
 	if err != nil {
@@ -224,9 +228,13 @@ func indexPack(file *os.File, maxCommits int) (*idxfile.MemoryIndex, plumbing.Ha
 	return index, checksum, nil
 }
 
-// commitCounter ends the reading of a pack with too many commits. Only the
-// parser knows what kind of object a delta makes.
-type commitCounter struct{ seen, most int }
+// commitCounter ends the reading of a pack with too many commits, or when
+// nobody waits for it any more. Only the parser knows what kind of object a
+// delta makes.
+type commitCounter struct {
+	ended      func() error
+	seen, most int
+}
 
 var _ packfile.Observer = (*commitCounter)(nil)
 
@@ -237,7 +245,7 @@ func (c *commitCounter) OnInflatedObjectHeader(kind plumbing.ObjectType, _, _ in
 	if c.seen > c.most {
 		return fmt.Errorf("%w: the fetch has more than %d commits", ErrTooLarge, c.most)
 	}
-	return nil
+	return c.ended()
 }
 
 func (c *commitCounter) OnHeader(uint32) error        { return nil }

@@ -1,6 +1,7 @@
 package gitsync
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ const (
 
 // rebuild fetches everything into a new directory and puts it in the place of
 // the old one.
-func (m *Mirror) rebuild(c conversation, refs *advertised, head signing.Hash) error {
+func (m *Mirror) rebuild(ctx context.Context, c conversation, refs *advertised, head signing.Hash) error {
 	dir := m.config.Directory
 	fresh := dir + rebuildSuffix
 	if err := os.RemoveAll(fresh); err != nil {
@@ -38,7 +39,7 @@ func (m *Mirror) rebuild(c conversation, refs *advertised, head signing.Hash) er
 	if err := initMirror(fresh); err != nil {
 		return err
 	}
-	if err := receive(c, refs, transfer{dir: fresh, want: head, limits: m.config.Limits}); err != nil {
+	if err := receive(ctx, c, refs, transfer{dir: fresh, want: head, limits: m.config.Limits}); err != nil {
 		return err
 	}
 	check := newStore(fresh, m.config.Limits.ObjectBytes)
@@ -81,10 +82,10 @@ func (m *Mirror) replace(fresh string) error {
 // consolidate makes one pack of all but the largest once there are too many.
 // Deltas are not looked for: a mirror is a cache, and what single fetches bring
 // is small.
-func (m *Mirror) consolidate() error {
+func (m *Mirror) consolidate(ctx context.Context) error {
 	dir := m.config.Directory
 	names, err := listPacks(dir)
-	if err != nil || len(names) <= maxPacks {
+	if err != nil || len(names) <= m.packs {
 		return err
 	}
 	packs := filepath.Join(dir, "objects", "pack")
@@ -96,7 +97,7 @@ func (m *Mirror) consolidate() error {
 	if err != nil {
 		return err
 	}
-	merged, err := m.writePack(packs, ids)
+	merged, err := m.writePack(ctx, packs, ids)
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (m *Mirror) consolidate() error {
 }
 
 // writePack stores the objects as one pack and returns its name.
-func (m *Mirror) writePack(packs string, ids []plumbing.Hash) (string, error) {
+func (m *Mirror) writePack(ctx context.Context, packs string, ids []plumbing.Hash) (string, error) {
 	file, err := os.CreateTemp(packs, incomingPattern)
 	if err != nil {
 		return "", storeError{err}
@@ -132,7 +133,7 @@ func (m *Mirror) writePack(packs string, ids []plumbing.Hash) (string, error) {
 	}
 	// Nothing is refused here that was let in before.
 	limits := Limits{Bytes: 1 << 50, Objects: len(ids), Commits: len(ids)}
-	return "pack-" + checksum.String(), storePack(file, packs, limits)
+	return "pack-" + checksum.String(), storePack(ctx, file, packs, limits)
 }
 
 // allButLargest leaves out the pack that is not worth writing again.

@@ -156,7 +156,7 @@ func TestSyncerRebuildsDamagedMirror(t *testing.T) {
 	wantFetch(t, openTestMirror(t, c), one)
 	truncate(t, packFiles(t, c.Directory, ".pack"))
 	s := start(t, c, j, l)
-	rig.Eventually(t, 20*time.Second, "the head to be synced", func(context.Context) (bool, string) {
+	rig.Eventually(t, 30*time.Second, "the head to be synced", func(context.Context) (bool, string) {
 		soft := s.Status()
 		return soft.LastError == nil && !soft.Fetching && soft.Head == one, fmt.Sprint(soft)
 	})
@@ -197,7 +197,7 @@ func TestSyncerPushDuringRound(t *testing.T) {
 					refreshed <- head
 				}()
 				<-asked
-				rig.Eventually(t, 5*time.Second, "the poke", func(context.Context) (bool, string) { return len(s.wake) == 1, "none" })
+				rig.Eventually(t, 30*time.Second, "the poke", func(context.Context) (bool, string) { return len(s.wake) == 1, "none" })
 			}
 		})
 	}
@@ -387,6 +387,23 @@ func TestSyncerNeedsPerson(t *testing.T) {
 		r.set(signing.Hash{2}, nil)
 		pass(t, time.Minute)
 		wantTranscript(t, l, "advance h1 to h2 with 0 objects\nSynced at h2")
+	})
+}
+
+func TestSyncerFullDisk(t *testing.T) {
+	timed(t, func(t *testing.T, _ *Syncer, r *fakeRepository, _ *yesJudge, l *fakeLog) {
+		l.take()
+		for i := range 20 {
+			r.set(signing.Hash{}, fmt.Errorf("fetch: %w", storeError{fmt.Errorf("write tmp_pack_%d: no space left", i)}))
+			pass(t, 5*time.Second)
+		}
+		got := l.take()
+		if !strings.HasPrefix(got, "Stalled at h1: fetch: store pack: write tmp_pack_") || strings.Contains(got, "\n") {
+			t.Errorf("the log was told\n%s\nwant one line", got)
+		}
+		r.set(signing.Hash{1}, nil)
+		pass(t, time.Minute)
+		wantTranscript(t, l, "Synced at h1")
 	})
 }
 

@@ -26,7 +26,7 @@ func watched(t *testing.T, path, branch string) (*Syncer, *fakeLog) {
 // wantHead waits until a head was seen and its round is over.
 func wantHead(t *testing.T, s *Syncer, want signing.Hash) {
 	t.Helper()
-	rig.Eventually(t, 5*time.Second, "head "+want.Short(), func(context.Context) (bool, string) {
+	rig.Eventually(t, 30*time.Second, "head "+want.Short(), func(context.Context) (bool, string) {
 		soft := s.Status()
 		return soft.Head == want && !soft.Fetching && soft.LastError == nil, fmt.Sprintf("%+v", soft)
 	})
@@ -35,7 +35,7 @@ func wantHead(t *testing.T, s *Syncer, want signing.Hash) {
 // wantWatching waits until the watch stands, so that what follows is seen by it.
 func wantWatching(t *testing.T, s *Syncer) {
 	t.Helper()
-	rig.Eventually(t, 5*time.Second, "the watch", func(context.Context) (bool, string) {
+	rig.Eventually(t, 30*time.Second, "the watch", func(context.Context) (bool, string) {
 		s.watcher.mu.Lock()
 		defer s.watcher.mu.Unlock()
 		return len(s.watcher.watched) > 0, "nothing is watched"
@@ -86,7 +86,7 @@ func TestWatchReplacedRepository(t *testing.T) {
 	wantHead(t, s, one)
 	wantWatching(t, s)
 	p.must(os.Rename(p.bare, p.bare+".old"))
-	rig.Eventually(t, 5*time.Second, "the loss to be seen", func(context.Context) (bool, string) {
+	rig.Eventually(t, 30*time.Second, "the loss to be seen", func(context.Context) (bool, string) {
 		return s.Status().LastError != nil, "no error"
 	})
 	p.run2("clone", "-q", "--bare", p.bare+".old", p.bare)
