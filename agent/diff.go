@@ -316,6 +316,7 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 		rep.ImageDigest = c.ImageID
 	}
 	switch c.Health {
+	case HealthNone, HealthStarting:
 	case HealthHealthy:
 		rep.Phase = cluster.Healthy
 	case HealthUnhealthy:
@@ -340,9 +341,6 @@ func (d *differ) stray(c *Container) {
 	key := c.Labels[LabelReplica]
 	if key == "" {
 		key = "container:" + c.ID
-	}
-	if d.memory[key].busy == actStart {
-		return // its result tells whose container this is
 	}
 	d.act(action{kind: actRemove, key: key, container: c, why: "no assignment"})
 }

@@ -30,12 +30,13 @@ type fakeEngine struct {
 	address    int
 	down       bool
 	streams    map[*fakeStream]bool
-	faults     map[string][]error // by operation: errors of the next calls
-	stuck      map[string]bool    // calls that hang for ever
-	starting   map[string]string  // by image: what its containers do at once ("exit 1")
-	unchecked  bool               // containers have no healthcheck
-	doubled    []string           // replicas that had two running containers at a time
-	began      map[string]int     // by replica: how often its process began
+	faults     map[string][]error       // by operation: errors of the next calls
+	stuck      map[string]bool          // calls that hang for ever
+	lag        map[string]time.Duration // by operation: how long its answer is under way
+	starting   map[string]string        // by image: what its containers do at once ("exit 1")
+	unchecked  bool                     // containers have no healthcheck
+	doubled    []string                 // replicas that had two running containers at a time
+	began      map[string]int           // by replica: how often its process began
 }
 
 type fakeContainer struct {
@@ -72,6 +73,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		starting:   map[string]string{},
 		began:      map[string]int{},
 		stuck:      map[string]bool{},
+		lag:        map[string]time.Duration{},
 		unchecked:  true,
 	}
 }
@@ -107,6 +109,7 @@ func serve[T any](ctx context.Context, h *fakeHandle, op, args string, takes tim
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		var a answer
+		lag := h.lag[op]
 		switch {
 		case h.stuck[op+" "+args]:
 			return // no answer, ever
@@ -130,7 +133,10 @@ func serve[T any](ctx context.Context, h *fakeHandle, op, args string, takes tim
 			// that is known has no order.
 			h.log.print("engine", text)
 		}
-		reply <- a
+		go func() {
+			<-time.After(lag)
+			reply <- a
+		}()
 	}()
 	select {
 	case <-h.dead:

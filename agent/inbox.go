@@ -45,7 +45,7 @@ type done struct {
 	container *Container
 	at        time.Time
 	touched   string // id of a container that was made but not looked at
-	gone      string // id of a container that was removed at at
+	gone      string // id of a container that was removed, at that time
 	outcome   *outcome
 	lines     []string  // with autopsy
 	trouble   error     // the action may be repeated

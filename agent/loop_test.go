@@ -287,6 +287,47 @@ func TestLoopTrust(t *testing.T) {
 	})
 }
 
+// TestOldAnswersLose: a listing or an inspection that was under way while
+// something newer became known changes nothing that was known later.
+func TestOldAnswersLose(t *testing.T) {
+	inWorld(t, "", func(w *world) {
+		w.state.assign(assigned("ends")...)
+		w.pass(2 * time.Second)
+		w.engine.set("the stream ends; the listing after it travels slowly", func() {
+			w.engine.lag["list"] = time.Second
+			w.engine.cutStreamsLocked()
+		})
+		w.pass(5 * time.Millisecond) // listed: "ends" runs, "new" does not exist
+		w.state.assign(assigned("new")...)
+		w.state.stop("ends")
+		w.pass(500 * time.Millisecond)
+		w.expect("ends=Stopped new=Running")
+		w.pass(5 * time.Second)
+		w.expect("ends=Stopped new=Running")
+		for _, trace := range []string{"remove new", "create jaco_shop_web_1_new"} {
+			if n := w.log.count(trace); trace[:6] == "remove" && n != 0 || trace[:6] == "create" && n != 1 {
+				t.Errorf("%s: %d times", trace, n)
+			}
+		}
+		if n := w.log.count("remove ends-c"); n != 1 {
+			t.Errorf("the container that had gone was removed %d times", n)
+		}
+		w.engine.set("an inspection travels slowly", func() {
+			w.engine.lag["list"], w.engine.lag["inspect"] = 0, time.Second
+		})
+		w.engine.by("health changes", "new", func(c *fakeContainer) { w.engine.emitLocked(c, Event{Action: ActionHealth}) })
+		w.pass(5 * time.Millisecond)
+		w.engine.set("and a listing overtakes it", func() { w.engine.cutStreamsLocked() })
+		w.engine.by("crash", "new", func(c *fakeContainer) { w.engine.dieLocked(c, 1) })
+		w.pass(500 * time.Millisecond)
+		w.expect("ends=Stopped new=Failed")
+		w.pass(5 * time.Second)
+		if n := len(w.engine.containers); n != 0 {
+			t.Errorf("%d containers, want none", n)
+		}
+	})
+}
+
 // TestIdle: with nothing to do the engine is not asked anything and the
 // cluster is not told anything (guarantee G8).
 func TestIdle(t *testing.T) {

@@ -22,8 +22,9 @@ func order(p cluster.Phase) int {
 		return 4
 	case cluster.Stopping:
 		return 5
+	default: // final
+		return 6
 	}
-	return 6
 }
 
 // isNews reports whether rep says more than what the state records of r. A

@@ -102,11 +102,11 @@ func (r *reporter) recordLocked(events []cluster.Event) {
 
 func (r *reporter) run(ctx context.Context) error {
 	retry := time.Duration(0)
-	for {
+	for ctx.Err() == nil {
 		sent, wait, err := r.send(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case err != nil && ctx.Err() != nil:
+			continue
 		case err != nil:
 			if retry == 0 {
 				r.log.Warn("the cluster does not take reports, trying again", "error", err)
@@ -118,10 +118,9 @@ func (r *reporter) run(ctx context.Context) error {
 		default:
 			wait = r.idle(ctx, wait)
 		}
-		if !pause(ctx, wait) {
-			return nil
-		}
+		pause(ctx, wait)
 	}
+	return nil
 }
 
 // idle waits until there may be something to send; wait bounds it, 0 does not.

@@ -25,6 +25,7 @@ func (l *loop) onEvent(e Event) {
 		if !l.memory[e.Replica].seen.died.IsZero() {
 			return // a container that ends leaves its networks
 		}
+	default:
 	}
 	if e.Replica != "" {
 		l.update(e.Replica, func(m *memory) { m.note(e) })
@@ -35,6 +36,7 @@ func (l *loop) onEvent(e Event) {
 		return
 	case ActionKill, ActionStop, ActionOOM:
 		return // what they do to the container is an event of its own
+	default:
 	}
 	known, ok := l.containers[e.Container]
 	if e.Replica != "" && l.memory[e.Replica].busy != "" {
@@ -73,6 +75,7 @@ func (m *memory) note(e Event) {
 		m.seen.oom = true
 	case ActionStop:
 		m.seen.stopped = true
+	default:
 	}
 	if m.busy == actStart {
 		return // a start that fails also dies
@@ -86,6 +89,7 @@ func (m *memory) note(e Event) {
 		m.seen.changed = "the container was renamed by hand"
 	case ActionUpdate:
 		m.seen.changed = "the container's settings were changed by hand"
+	default:
 	}
 }
 
@@ -94,6 +98,7 @@ func deadly(signal int) bool {
 	switch syscall.Signal(signal) {
 	case syscall.SIGTERM, syscall.SIGKILL, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -26,15 +26,13 @@ type watcher struct {
 
 func (w *watcher) run(ctx context.Context) error {
 	wait := time.Duration(0)
-	for {
+	for ctx.Err() == nil {
 		began := time.Now()
 		opened, err := w.session(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		// A stream that ends is opened again at once: only an engine that does
 		// not come back is lost.
 		switch {
+		case ctx.Err() != nil:
 		case opened && time.Since(began) > time.Second:
 			wait = 0
 		case opened:
@@ -43,10 +41,9 @@ func (w *watcher) run(ctx context.Context) error {
 			w.in.put(lost{err})
 			wait = min(max(2*wait, reconnectMin), reconnectMax)
 		}
-		if !pause(ctx, wait) {
-			return nil
-		}
+		pause(ctx, wait)
 	}
+	return nil
 }
 
 // session opens the stream, lists, and delivers events until the stream ends.

@@ -345,8 +345,9 @@ func status(s container.ContainerState) agent.Status {
 		return agent.StatusExited
 	case container.StateRemoving, container.StateDead:
 		return agent.StatusRemoving
+	default: // running; restarting, which the restart policy rules out
+		return agent.StatusRunning
 	}
-	return agent.StatusRunning
 }
 
 func health(h *container.Health) (agent.Health, string) {
@@ -365,6 +366,7 @@ func health(h *container.Health) (agent.Health, string) {
 			}
 		}
 		return agent.HealthUnhealthy, ""
+	default:
+		return agent.HealthNone, ""
 	}
-	return agent.HealthNone, ""
 }

@@ -290,7 +290,7 @@ func TestLines(t *testing.T) {
 	enough := errors.New("enough")
 	w = &lineWriter{line: func(agent.LogLine) error { return enough }}
 	var own *callerError
-	if _, err := w.Write([]byte("x\n")); !errors.As(err, &own) || own.err != enough {
+	if _, err := w.Write([]byte("x\n")); !errors.As(err, &own) || !errors.Is(own.err, enough) {
 		t.Errorf("error %v, want the caller's own", err)
 	}
 	n := 0

@@ -80,7 +80,7 @@ func TestErrors(t *testing.T) {
 				t.Fatal("no error")
 			}
 			for _, s := range []error{agent.ErrNotFound, agent.ErrConflict, agent.ErrUnavailable, agent.ErrForeign} {
-				if errors.Is(err, s) != (s == tt.want) {
+				if errors.Is(err, s) != errors.Is(tt.want, s) {
 					t.Errorf("error %q is %q: %t", err, s, errors.Is(err, s))
 				}
 			}

@@ -88,8 +88,9 @@ func (e *Engine) event(m events.Message) (agent.Event, bool) {
 			return out, true
 		case events.ActionConnect, events.ActionDisconnect:
 			return out, true
+		default:
+			return out, false
 		}
-		return out, false
 	}
 	if attr[agent.LabelCluster] != e.cluster {
 		return out, false
