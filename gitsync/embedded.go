@@ -98,7 +98,7 @@ func writeEmbedded(dir, branch string, files map[string][]byte, message string, 
 		}
 	}
 	storage := filesystem.NewStorage(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(mebibyte))
-	defer storage.Close()
+	defer func() { _ = storage.Close() }() // every write was closed by itself
 	tree, err := writeTree(storage, files)
 	if err != nil {
 		return signing.Hash{}, err

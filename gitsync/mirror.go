@@ -210,7 +210,7 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 	if err != nil {
 		return signing.Hash{}, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // what was to be read was read
 	if err := m.tooLarge[head]; err != nil {
 		return signing.Hash{}, err // it would be fetched in vain again
 	}

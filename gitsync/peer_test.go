@@ -318,7 +318,7 @@ func (l *fakeLog) Advance(_ context.Context, a Advance) error {
 	}
 	for _, o := range a.Objects {
 		if got, err := signing.HashObject(o.Object); err != nil || got != o.ID {
-			return fmt.Errorf("object %s has the bytes of %s: %v", o.ID, got, err)
+			return fmt.Errorf("object %s has the bytes of %s: %w", o.ID, got, err)
 		}
 	}
 	if err := l.say("advance %s to %s with %d objects", l.nameOf(a.Evaluation.From), l.nameOf(a.Evaluation.To), len(a.Objects)); err != nil {

@@ -126,7 +126,7 @@ func (m *Mirror) writePack(ctx context.Context, packs string, ids []plumbing.Has
 	dir := dotgit.NewWithOptions(osfs.New(m.config.Directory, osfs.WithBoundOS()), dotgit.Options{KeepDescriptors: true})
 	objects := filesystem.NewObjectStorageWithOptions(dir, cache.NewObjectLRU(deltaCache), filesystem.Options{KeepDescriptors: true})
 	storage := &filesystem.Storage{ObjectStorage: *objects}
-	defer storage.Close()
+	defer func() { _ = storage.Close() }() // its files were only read
 	checksum, err := packfile.NewEncoder(file, storage, false).Encode(ids, 0)
 	if err != nil {
 		return "", fmt.Errorf("write pack: %w", err)

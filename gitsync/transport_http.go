@@ -97,11 +97,10 @@ func (c *httpConversation) start() error {
 	if err != nil {
 		return fmt.Errorf("query refs: %w", err)
 	}
-	response, err := c.send(request, "application/x-git-upload-pack-advertisement")
+	final, err := c.send(request, "application/x-git-upload-pack-advertisement")
 	if err != nil {
 		return err
 	}
-	final := *response.Request.URL
 	final.RawQuery = ""
 	c.base = strings.TrimSuffix(final.String(), suffix)
 	return nil
@@ -122,15 +121,16 @@ func (c *httpConversation) ask(body []byte) (io.Reader, error) {
 	return &aliveReader{c}, nil
 }
 
-// send makes one request, whose answer's body becomes the one that is read.
-func (c *httpConversation) send(request *http.Request, want string) (*http.Response, error) {
+// send makes one request, whose answer's body becomes the one that is read,
+// and returns where redirects led.
+func (c *httpConversation) send(request *http.Request, want string) (*url.URL, error) {
 	request.Header.Set("Accept", want)
 	request.Header.Set("User-Agent", "git/2 (jaco)") // some hosts look for "git/"
 	if c.dialer.password != "" {
 		request.SetBasicAuth(c.dialer.user, c.dialer.password)
 	}
 	c.idle.alive()
-	response, err := c.dialer.client.Do(request)
+	response, err := c.dialer.client.Do(request) //nolint:bodyclose // closeBody does, when the answer was read
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -138,7 +138,8 @@ func (c *httpConversation) send(request *http.Request, want string) (*http.Respo
 	if err := c.judge(response, want); err != nil {
 		return nil, err
 	}
-	return response, nil
+	final := *response.Request.URL
+	return &final, nil
 }
 
 // judge makes a person's sentence of an answer that is not git's.

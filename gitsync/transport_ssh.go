@@ -105,12 +105,12 @@ func (d *sshDialer) dial(ctx context.Context) (conversation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	watched := &idleConn{Conn: conn}
 	transport, channels, requests, err := ssh.NewClientConn(watched, d.where.address(), config)
 	if err != nil {
 		stop()
-		conn.Close()
+		_ = conn.Close() // the error at hand says more
 		if hostErr != nil {
 			return nil, hostErr
 		}

@@ -29,24 +29,21 @@ func serveSSH(t *testing.T, p *peer) *rig.GitSSH {
 	return rig.StartGitSSH(t, &host.Space, p.git, p.root)
 }
 
+func sshConfig(t *testing.T, server *rig.GitSSH) Config {
+	t.Helper()
+	c := testConfig(t, server.URL("fleet.git"))
+	c.Repository.Credentials = Credentials{SSHKey: readTestFile(t, server.ClientKey), KnownHosts: []byte(server.KnownHosts)}
+	return c
+}
+
 func TestSSH(t *testing.T) {
 	p := newPeer(t)
 	head := p.push("one")
 	server := serveSSH(t, p)
-	stranger, err := p.git.NewSSHKey(t.Context(), "stranger", "ed25519")
-	p.must(err)
 	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "rsa")
 	p.must(err)
-	hostAndPort := strings.Fields(server.KnownHosts)[0]
-	client := readTestFile(t, server.ClientKey)
-
-	config := func(t *testing.T) Config {
-		c := testConfig(t, server.URL("fleet.git"))
-		c.Repository.Credentials = Credentials{SSHKey: client, KnownHosts: []byte(server.KnownHosts)}
-		return c
-	}
 	t.Run("fetch", func(t *testing.T) {
-		m := openTestMirror(t, config(t))
+		m := openTestMirror(t, sshConfig(t, server))
 		wantFetch(t, m, head)
 		wantFetch(t, m, head)
 		head = p.push("two")
@@ -56,18 +53,41 @@ func TestSSH(t *testing.T) {
 		}
 	})
 	t.Run("among other hosts", func(t *testing.T) {
-		c := config(t)
+		c := sshConfig(t, server)
 		c.Repository.Credentials.KnownHosts = []byte("# hosts\n\nother.example.com " + decoy.Public + "\n" + server.KnownHosts)
 		wantFetch(t, openTestMirror(t, c), head)
 	})
 	t.Run("limit", func(t *testing.T) {
-		c := config(t)
+		c := sshConfig(t, server)
 		c.Limits.Objects = 3
 		if _, err := openTestMirror(t, c).Fetch(t.Context()); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("error %v, want ErrTooLarge", err)
 		}
 		wantNoLeftovers(t, c)
 	})
+	t.Run("empty", func(t *testing.T) {
+		p.must(p.git.InitBare(t.Context(), filepath.Join(p.root, "it's empty.git")))
+		c := sshConfig(t, server)
+		c.Repository.URL = server.URL("it's empty.git")
+		if _, err := openTestMirror(t, c).Fetch(t.Context()); !errors.Is(err, ErrEmpty) {
+			t.Errorf("error %v, want ErrEmpty", err)
+		}
+	})
+	leftovers, err := filepath.Glob(filepath.Join(os.TempDir(), "jaco-known-hosts-*"))
+	if err != nil || len(leftovers) > 0 {
+		t.Errorf("left behind: %v %v", leftovers, err)
+	}
+}
+
+func TestSSHErrors(t *testing.T) {
+	p := newPeer(t)
+	p.push("one")
+	server := serveSSH(t, p)
+	stranger, err := p.git.NewSSHKey(t.Context(), "stranger", "ed25519")
+	p.must(err)
+	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "rsa")
+	p.must(err)
+	hostAndPort := strings.Fields(server.KnownHosts)[0]
 	for name, test := range map[string]struct {
 		change func(*Config)
 		kind   error
@@ -118,24 +138,12 @@ func TestSSH(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := config(t)
+			c := sshConfig(t, server)
 			test.change(&c)
 			_, err := openTestMirror(t, c).Fetch(t.Context())
 			if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("error %v, want %v with %q", err, test.kind, test.text)
 			}
 		})
-	}
-	t.Run("empty", func(t *testing.T) {
-		p.must(p.git.InitBare(t.Context(), filepath.Join(p.root, "it's empty.git")))
-		c := config(t)
-		c.Repository.URL = server.URL("it's empty.git")
-		if _, err := openTestMirror(t, c).Fetch(t.Context()); !errors.Is(err, ErrEmpty) {
-			t.Errorf("error %v, want ErrEmpty", err)
-		}
-	})
-	leftovers, err := filepath.Glob(filepath.Join(os.TempDir(), "jaco-known-hosts-*"))
-	if err != nil || len(leftovers) > 0 {
-		t.Errorf("left behind: %v %v", leftovers, err)
 	}
 }
