@@ -126,11 +126,31 @@ func (s *Syncer) judgeFailed(ctx context.Context, m *memory, head signing.Hash, 
 	case errors.Is(err, ErrObjectTooLarge):
 		return errors.Join(err, s.settle(ctx, m, announcement{state: Stalled, reason: err.Error(), head: head}))
 	case missing && !s.mirror.suspect(head):
-		return errors.Join(err, s.announce(ctx, m, announcement{
-			state: Stalled, reason: "the repository is damaged: " + err.Error(), head: head, kind: "damaged",
-		}))
+		return s.damaged(ctx, m, head, err)
 	}
 	return err
+}
+
+// damaged tells of a repository whose bytes are gone or not those of their id.
+// Forged bytes are refused, so that the audit log knows of them, and then the
+// round is done; the head is not settled, as the same one is good once the
+// bytes are.
+func (s *Syncer) damaged(ctx context.Context, m *memory, head signing.Hash, outcome error) error {
+	err := outcome
+	if errors.Is(outcome, ErrCorrupt) {
+		refusal := s.refuseOnce(ctx, m, Refusal{Head: head, Refusal: signing.Refusal{
+			Commit: head, Chain: head, Reason: signing.ReasonTampered, Detail: outcome.Error(),
+			Advice: "The objects of the repository are damaged or forged. Where the branch is kept, run:\n  git fsck --full\n" +
+				"Restore what it names from another clone; the same commit is then judged again.",
+		}})
+		if refusal != nil {
+			return refusal
+		}
+		err = nil
+	}
+	return errors.Join(err, s.announce(ctx, m, announcement{
+		state: Stalled, reason: "the repository is damaged: " + outcome.Error(), head: head, kind: "damaged",
+	}))
 }
 
 // advance sends what the log lacks of the evidence, then the claim.
@@ -158,16 +178,25 @@ func (s *Syncer) advance(ctx context.Context, e *Evaluation) error {
 
 // refuse records the refusal once and settles the head.
 func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal) error {
-	key := refusalKey{r.Head, r.Commit, r.Reason}
-	if !m.refused[key] {
-		if err := s.log.Refuse(ctx, r); err != nil {
-			return fmt.Errorf("record refusal of %s: %w", r.Head.Short(), err)
-		}
-		if len(m.refused) >= maxRefusals {
-			clear(m.refused)
-		}
-		m.refused[key] = true
+	if err := s.refuseOnce(ctx, m, r); err != nil {
+		return err
 	}
 	reason := fmt.Sprintf("%s: commit %s: %s", r.Reason, r.Commit.Short(), r.Detail)
 	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head})
+}
+
+// refuseOnce records a refusal that was not recorded before.
+func (s *Syncer) refuseOnce(ctx context.Context, m *memory, r Refusal) error {
+	key := refusalKey{r.Head, r.Commit, r.Reason}
+	if m.refused[key] {
+		return nil
+	}
+	if err := s.log.Refuse(ctx, r); err != nil {
+		return fmt.Errorf("record refusal of %s: %w", r.Head.Short(), err)
+	}
+	if len(m.refused) >= maxRefusals {
+		clear(m.refused)
+	}
+	m.refused[key] = true
+	return nil
 }
