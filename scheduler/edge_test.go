@@ -96,8 +96,8 @@ func TestWorkDoneReplacesWhatRan(t *testing.T) {
 	m.fate["v2-job"] = succeedsF
 	rev := m.accept("shop", svc("job", "v2", 1, noCheck, restarts(desired.Restart{Condition: desired.RestartOnFailure})))
 	m.settled(t)
-	if len(m.replicas) != 1 || m.statuses["shop"].Converged != rev {
-		t.Errorf("%d replicas, %+v", len(m.replicas), m.services["shop/job"])
+	if r := m.get(t, "shop", "job", 1); len(m.replicas) != 1 || r.Serial != 2 || m.statuses["shop"].Converged != rev {
+		t.Errorf("%d replicas, the last is #%d, %+v", len(m.replicas), r.Serial, m.services["shop/job"])
 	}
 }
 
@@ -118,6 +118,102 @@ func TestOneTooMany(t *testing.T) {
 	}
 	if got := m.services["shop/web"].NextSerial; got != 10 {
 		t.Errorf("next serial %d, want one above all", got)
+	}
+}
+
+// TestTwoInOneSlot notices that a slot is empty although the numbers add up.
+func TestTwoInOneSlot(t *testing.T) {
+	m := newSim(t, "n1", "n2")
+	m.accept("shop", svc("web", "v1", 2))
+	m.settled(t)
+	m.get(t, "shop", "web", 2).Slot = 1
+	m.settled(t)
+	if a, b := m.get(t, "shop", "web", 1), m.get(t, "shop", "web", 2); len(m.replicas) != 2 || a.Serial != 1 || b.Serial != 3 {
+		t.Errorf("slot 1 has #%d, slot 2 has #%d", a.Serial, b.Serial)
+	}
+}
+
+// TestOptionalDependency does not wait for what is not required.
+func TestOptionalDependency(t *testing.T) {
+	m := newSim(t, "n1")
+	web := svc("web", "v1", 1, needs("db", desired.Healthy))
+	web.DependsOn[0].Required = false
+	m.fate["v1-db"] = hangs
+	m.accept("shop", svc("db", "v1", 1), web)
+	if got := placed(m.plan()); got != "db.1@n1 web.1@n1" {
+		t.Errorf("placed %q", got)
+	}
+}
+
+// TestRetiredServiceHoldsUpConvergence converges when what was taken out of a
+// deployment is gone.
+func TestRetiredServiceHoldsUpConvergence(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1), svc("old", "v1", 1))
+	m.settled(t)
+	rev := m.accept("shop", svc("web", "v1", 1))
+	if m.plan(); m.statuses["shop"].Converged == rev {
+		t.Error("converged while a retired service runs")
+	}
+	m.settled(t)
+	if m.statuses["shop"].Converged != rev {
+		t.Error("never converged")
+	}
+}
+
+// TestPinnedSlotDoesNotHinderOthers places a new slot of a service while one
+// of its slots waits for the node of its volume.
+func TestPinnedSlotDoesNotHinderOthers(t *testing.T) {
+	m := newSim(t, "n1", "n2")
+	m.accept("shop", svc("db", "v1", 1, volume("data")))
+	m.settled(t)
+	m.node("n1", cluster.NodeNotReady)
+	m.report(m.get(t, "shop", "db", 1), cluster.Failed, "killed", 137)
+	m.accept("shop", svc("db", "v1", 2, volume("data")))
+	if got := placed(m.plan()); got != "db.2@n2" {
+		t.Errorf("placed %q", got)
+	}
+}
+
+// TestUnknownSpecHoldsItsPort takes a replica whose spec the view has dropped
+// for one like the present spec.
+func TestUnknownSpecHoldsItsPort(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1, hostPort(80)))
+	m.settled(t)
+	m.fate["v1-db"] = hangs
+	web := func(v string) desired.Service { return svc("web", v, 1, hostPort(80), needs("db", desired.Healthy)) }
+	m.accept("shop", svc("db", "v1", 1), web("v2"))
+	m.settled(t)
+	m.accept("shop", svc("db", "v1", 1), web("v3"), svc("api", "v1", 1, hostPort(80)))
+	m.settled(t)
+	if got, want := m.services["shop/api"].Reason, "no node: 1 host port 80/tcp taken"; got != want {
+		t.Errorf("reason %q, want %q", got, want)
+	}
+}
+
+// TestResumeDoesNotWait starts a slot in back-off at once when a commit asks
+// for another try.
+func TestResumeDoesNotWait(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1, stopFirst))
+	m.settled(t)
+	m.fate["v2-web"] = crashes
+	for range 2 { // the second try has no spec to fall back to
+		m.accept("shop", svc("web", "v2", 1, stopFirst))
+		m.settle(60)
+	}
+	last := m.get(t, "shop", "web", 1)
+	if last.SpecHash != "v2-web" || last.Attempt < maxStarts {
+		t.Fatalf("it does not go on trying: %+v", last)
+	}
+	for !last.Phase.Final() {
+		m.advance(last)
+	}
+	m.accept("shop", svc("web", "v2", 1, stopFirst))
+	m.plan()
+	if r := m.get(t, "shop", "web", 1); r.Serial != last.Serial+1 || r.Attempt != 0 {
+		t.Errorf("the slot waits: %+v", r)
 	}
 }
 
