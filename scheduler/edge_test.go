@@ -161,6 +161,35 @@ func TestRetiredServiceHoldsUpConvergence(t *testing.T) {
 	}
 }
 
+// TestSurplusHoldsUpConvergence does so while scaling down is not done, and
+// TestMonitorHoldsUpConvergence while a new replica is being watched.
+func TestSurplusHoldsUpConvergence(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 2))
+	m.settled(t)
+	rev := m.accept("shop", svc("web", "v1", 1))
+	if m.plan(); m.statuses["shop"].Converged == rev {
+		t.Error("converged while a surplus replica runs")
+	}
+}
+
+func TestMonitorHoldsUpConvergence(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1, noCheck, stopFirst))
+	m.settled(t)
+	rev := m.accept("shop", svc("web", "v2", 1, noCheck, stopFirst))
+	for m.get(t, "shop", "web", 1).SpecHash != "v2-web" || m.get(t, "shop", "web", 1).Phase != cluster.Running {
+		m.round()
+	}
+	if m.plan(); m.statuses["shop"].Converged == rev {
+		t.Error("converged before the monitor period is over")
+	}
+	m.settled(t)
+	if m.statuses["shop"].Converged != rev {
+		t.Error("never converged")
+	}
+}
+
 // TestPinnedSlotDoesNotHinderOthers places a new slot of a service while one
 // of its slots waits for the node of its volume.
 func TestPinnedSlotDoesNotHinderOthers(t *testing.T) {
