@@ -74,7 +74,7 @@ var refusals = []refusal{
 	}, signing.ReasonUnsigned, nil},
 	{"rewritten branch", func(p *play) string {
 		p.Check(p.Repo.Reset(p.T.Context(), "HEAD~1"))
-		p.Commit(p.files("another history"))
+		p.Commit(map[string]string{"README": "another history"})
 		p.Check(p.Repo.ForcePush(p.T.Context()))
 		return ""
 	}, signing.ReasonRewritten, nil},
