@@ -40,6 +40,15 @@ type SyncStatus struct {
 	Signers   []string        `json:"signers"` // of the accepted commit
 	Pending   []PendingStatus `json:"pending"`
 	Refused   []RefusalStatus `json:"refused"` // newest first
+	// Invalid is set when the newest approved cluster.yaml cannot be read; the
+	// last one that can is in force.
+	Invalid *InvalidStatus `json:"invalid"`
+}
+
+// InvalidStatus is approved content that cannot be read.
+type InvalidStatus struct {
+	Revision string `json:"revision"`
+	Reason   string `json:"reason"` // with file:line
 }
 
 // PendingStatus is one unit that waits for a signature.

@@ -90,10 +90,13 @@ func nodeStatuses(in StatusInput) []NodeStatus {
 			}
 			if n.Name == in.Soft.Node {
 				s.Accepted = hashText(in.View.Commit)
+				if in.View.Refusal != nil {
+					s.Reason = joinReasons("refuses the newest claim: "+in.View.Refusal.Detail, s.Reason)
+				}
 			}
 		}
 		if n.Name == in.Soft.Node && in.Soft.Fault != "" {
-			s.State, s.Reason = NodeNotReady, in.Soft.Fault
+			s.State, s.Reason = NodeNotReady, joinReasons(in.Soft.Fault, s.Reason)
 		}
 		out = append(out, s)
 	}
@@ -123,6 +126,9 @@ func syncStatus(in StatusInput) SyncStatus {
 	if v := in.View; v != nil {
 		s.Accepted, s.Claim, s.Anchor = hashText(v.Commit), v.Claim, hashText(v.Anchor)
 		s.Signers = append(s.Signers, v.Signers...)
+		if v.ClusterInvalid != nil {
+			s.Invalid = &InvalidStatus{Revision: hashText(v.ClusterInvalid.Revision), Reason: v.ClusterInvalid.Reason}
+		}
 		for _, p := range v.Pending {
 			s.Pending = append(s.Pending, PendingStatus{
 				Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
@@ -235,9 +241,14 @@ func serviceStatuses(in StatusInput, deployment string, specs map[string]*desire
 func serviceStatus(in StatusInput, deployment, name string, spec *desired.Service, replicas []Replica) ServiceStatus {
 	s := ServiceStatus{Name: name, Replicas: []ReplicaStatus{}}
 	if record, found := in.Snapshot.Service(deployment, name); found {
-		s.Reason, s.Rollout = record.Reason, record.Rollout.State
-		if s.Reason == "" {
-			s.Reason = record.Rollout.Reason
+		s.Reason = record.Reason
+		// A rollout towards an earlier spec says nothing of this one, which the
+		// scheduler has not taken up yet.
+		if spec == nil || spec.SpecHash == record.Rollout.SpecHash {
+			s.Rollout = record.Rollout.State
+			if s.Reason == "" {
+				s.Reason = record.Rollout.Reason
+			}
 		}
 	}
 	if spec != nil {
@@ -298,6 +309,13 @@ func (r *Replica) Serving(spec *desired.Service) bool {
 		return spec.Container.Healthcheck == nil || spec.Container.Healthcheck.Disable
 	}
 	return !r.HealthyAt.IsZero()
+}
+
+func joinReasons(first, second string) string {
+	if second == "" {
+		return first
+	}
+	return first + "; " + second
 }
 
 func hashText(h signing.Hash) string {

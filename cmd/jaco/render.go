@@ -27,6 +27,9 @@ func renderStatus(out io.Writer, status *cluster.Status, wide bool) error {
 	}
 	fmt.Fprintf(out, "Cluster  %s (%s)  %d of %d nodes ready, leader %s\n", c.Name, c.ID, c.Ready, c.Nodes, leader)
 	renderSyncLine(out, &status.Sync)
+	if invalid := status.Sync.Invalid; invalid != nil {
+		fmt.Fprintf(out, "Invalid  %s  %s\n", short(invalid.Revision), invalid.Reason)
+	}
 	for _, r := range status.Sync.Refused {
 		if r.Head == status.Sync.Head && status.Sync.Accepted != status.Sync.Head {
 			fmt.Fprintf(out, "Refused  %s  %s\n         see `jaco status sync`\n", short(r.Revision), r.Reason)
@@ -66,6 +69,9 @@ func renderSync(out io.Writer, status *cluster.Status, _ bool) error {
 	}
 	if s.FetchedAt != nil {
 		fmt.Fprintf(out, "Fetched  %s\n", s.FetchedAt.Local().Format("2006-01-02 15:04:05"))
+	}
+	if s.Invalid != nil {
+		fmt.Fprintf(out, "\nInvalid  cluster.yaml at %s; the last one that can be read is in force\n%s\n", short(s.Invalid.Revision), indent(s.Invalid.Reason))
 	}
 	for _, p := range s.Pending {
 		fmt.Fprintf(out, "\nWaiting  %s at %s: %s\n", p.Deployment, short(p.Revision), p.Reason)

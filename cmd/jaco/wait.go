@@ -26,7 +26,11 @@ func waitConverged(ctx context.Context, client *rpc.Client, t target, flags stat
 	defer cancel()
 	head, err := waitHead(ctx, client, flags.revision)
 	if err != nil {
-		return timeoutError(ctx, err, flags.timeout, "the repository's head does not hold "+flags.revision)
+		why := "no leader has asked the repository"
+		if flags.revision != "" {
+			why = "the repository's head does not hold " + flags.revision
+		}
+		return timeoutError(ctx, err, flags.timeout, why)
 	}
 	var last *cluster.Status
 	var outcome waitOutcome
@@ -52,7 +56,8 @@ func waitConverged(ctx context.Context, client *rpc.Client, t target, flags stat
 var errTimeout = errors.New("timed out")
 
 func timeoutError(ctx context.Context, err error, after time.Duration, message string) error {
-	if !errors.Is(context.Cause(ctx), errTimeout) {
+	// The daemon may notice that the time is over before this side does.
+	if !errors.Is(context.Cause(ctx), errTimeout) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return &exitStatus{exitNotConverged, fmt.Errorf("not converged after %s: %s", after, message)}
@@ -92,6 +97,9 @@ func judgeWait(status *cluster.Status, head string, t target) waitOutcome {
 	}
 	if status.Sync.Head == head && status.Sync.Accepted != head {
 		return waitOutcome{message: fmt.Sprintf("head %s is not accepted yet", short(head))}
+	}
+	if status.Sync.Invalid != nil && t.deployment == "" {
+		return waitOutcome{done: true, message: status.Sync.Invalid.Reason}
 	}
 	var behind []string
 	for i := range status.Deployments {
