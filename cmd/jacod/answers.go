@@ -10,7 +10,9 @@ import (
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
 	"github.com/jaco-sh/jaco/cluster/verifier"
+	"github.com/jaco-sh/jaco/gitsync"
 	"github.com/jaco-sh/jaco/scheduler"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // answers is what the control service says for a member.
@@ -54,15 +56,11 @@ func (a *answers) Changed() (state, view <-chan struct{}) {
 }
 
 // errNoSync is returned while no node follows the repository.
-var errNoSync = errors.New("no leader follows the repository right now; try again in a moment")
+var errNoSync = errors.New("no leader follows the repository right now")
 
 // Refresh implements rpc.Member.
 func (a *answers) Refresh(ctx context.Context, revision string) (string, bool, error) {
-	syncer := a.member.syncer.Load()
-	if syncer == nil {
-		return "", false, errNoSync
-	}
-	head, err := syncer.Refresh(ctx)
+	syncer, head, err := a.refresh(ctx)
 	if err != nil {
 		return "", false, err
 	}
@@ -73,6 +71,29 @@ func (a *answers) Refresh(ctx context.Context, revision string) (string, bool, e
 		}
 	}
 	return head.String(), contains, nil
+}
+
+// syncerEvery is how often it is looked whether this node leads again.
+const syncerEvery = 100 * time.Millisecond
+
+// refresh asks the sync. Between two terms of leadership there is none: it
+// waits for the next for as long as ctx allows.
+func (a *answers) refresh(ctx context.Context) (*gitsync.Syncer, signing.Hash, error) {
+	ticker := time.NewTicker(syncerEvery)
+	defer ticker.Stop()
+	for {
+		if syncer := a.member.syncer.Load(); syncer != nil {
+			head, err := syncer.Refresh(ctx)
+			if !errors.Is(err, gitsync.ErrNotRunning) {
+				return syncer, head, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, signing.Hash{}, fmt.Errorf("%w: %w", errNoSync, ctx.Err())
+		case <-ticker.C:
+		}
+	}
 }
 
 // Trace implements rpc.Member: what the log reports, and as far as signatures

@@ -172,6 +172,9 @@ func (g *genesis) openRepository(ctx context.Context) (cluster.Repo, signing.Sou
 		URL: repo.URL, Branch: repo.Branch,
 		Credentials: gitsync.Credentials{SSHKey: request.SSHKey, Token: request.Token, KnownHosts: request.KnownHosts},
 	}
+	if err := source.Validate(); err != nil { // its words hide what the URL must not hold
+		return repo, nil, signing.Hash{}, err
+	}
 	opened, err := gitsync.OpenSource(ctx, source, filepath.Join(d.config.DataDir, mirrorDirectory))
 	if err != nil {
 		return repo, nil, signing.Hash{}, fmt.Errorf("open %s: %w", repo.URL, err)
