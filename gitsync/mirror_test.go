@@ -184,29 +184,30 @@ func TestFetchErrors(t *testing.T) {
 func TestFetchLimits(t *testing.T) {
 	p := newPeer(t)
 	p.push("one")
-	noise := make([]byte, 300_000)
+	noise := make([]byte, 30_000)
 	if _, err := rand.Read(noise); err != nil {
 		t.Fatal(err)
 	}
 	// Noise fills the wire, zeros fill the memory; git sends most of the many
 	// as deltas of a few bytes.
-	files := map[string]string{"noise": string(noise), "zeros": strings.Repeat("\x00", 3*mebibyte)}
-	const many = 45
+	files := map[string]string{"noise": string(noise), "zeros": strings.Repeat("\x00", 300_000)}
+	const many = 60
 	for i := range many {
-		files[fmt.Sprint("many/", i)] = fmt.Sprint(i) + strings.Repeat("\x00", mebibyte)
+		files[fmt.Sprint("many/", i)] = fmt.Sprint(i) + strings.Repeat("\x00", 100_000)
 	}
 	p.must(p.clone.Write(files))
 	head := p.push("two")
+	p.run("repack", "-q", "-a", "-d") // so that git sends what it has
 	h := p.serve()
 	for name, test := range map[string]struct {
 		change func(*Limits)
 		text   string
 	}{
-		"bytes":          {func(l *Limits) { l.Bytes = 250_000 }, "larger than 250000 bytes"},
+		"bytes":          {func(l *Limits) { l.Bytes = 25_000 }, "larger than 25000 bytes"},
 		"objects":        {func(l *Limits) { l.Objects = 9 }, "objects, more than 9"},
 		"commits":        {func(l *Limits) { l.Commits = 1 }, "more than 1 commits"},
-		"inflated bytes": {func(l *Limits) { l.Bytes = 2 * mebibyte }, "an object of 3145728 bytes"},
-		"inflated total": {func(l *Limits) { l.Bytes = 3 * mebibyte }, "in all"},
+		"inflated bytes": {func(l *Limits) { l.Bytes = 200_000 }, "an object of 300000 bytes"},
+		"inflated total": {func(l *Limits) { l.Bytes = 300_000 }, "in all"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := httpConfig(t, h)
@@ -232,7 +233,7 @@ func TestFetchLimits(t *testing.T) {
 	}
 	t.Run("one object", func(t *testing.T) {
 		c := httpConfig(t, h)
-		c.Limits.ObjectBytes = 2 * mebibyte
+		c.Limits.ObjectBytes = 200_000
 		m := openTestMirror(t, c)
 		if _, err := m.Fetch(t.Context()); err != nil {
 			t.Fatal(err)
@@ -247,7 +248,7 @@ func TestFetchLimits(t *testing.T) {
 	})
 	t.Run("just enough", func(t *testing.T) {
 		c := httpConfig(t, h)
-		c.Limits = Limits{Bytes: 4 * mebibyte, Objects: many + 13, Commits: 2, ObjectBytes: 3 * mebibyte}
+		c.Limits = Limits{Bytes: 500_000, Objects: many + 13, Commits: 2, ObjectBytes: 300_000}
 		wantFetch(t, openTestMirror(t, c), head)
 	})
 }

@@ -40,7 +40,7 @@ func TestSSH(t *testing.T) {
 	p := newPeer(t)
 	head := p.push("one")
 	server := serveSSH(t, p)
-	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "rsa")
+	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "ecdsa")
 	p.must(err)
 	t.Run("fetch", func(t *testing.T) {
 		m := openTestMirror(t, sshConfig(t, server))
@@ -85,7 +85,7 @@ func TestSSHErrors(t *testing.T) {
 	server := serveSSH(t, p)
 	stranger, err := p.git.NewSSHKey(t.Context(), "stranger", "ed25519")
 	p.must(err)
-	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "rsa")
+	decoy, err := p.git.NewSSHKey(t.Context(), "decoy", "ecdsa")
 	p.must(err)
 	hostAndPort := strings.Fields(server.KnownHosts)[0]
 	for name, test := range map[string]struct {
