@@ -55,7 +55,8 @@ type fakeState struct {
 	replicas map[string]cluster.Replica
 	view     *cluster.View
 	changed  chan struct{}
-	faults   []error // of the next calls of the reporter
+	faults   []error       // of the next calls of the reporter
+	lag      time.Duration // between a commit and its arrival in this node's state
 	events   []cluster.Event
 }
 
@@ -106,6 +107,23 @@ func (s *fakeState) Report(_ context.Context, r *cluster.ReportReplicas) error {
 	}
 	for _, rep := range r.Reports {
 		s.log.print("state", "report "+strings.ReplaceAll(reportString(rep), `\n`, " | "))
+	}
+	if s.lag == 0 {
+		s.applyLocked(r.Reports)
+		return nil
+	}
+	lag := s.lag
+	go func() {
+		<-time.After(lag)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.applyLocked(r.Reports)
+	}()
+	return nil
+}
+
+func (s *fakeState) applyLocked(reports []cluster.ReplicaReport) {
+	for _, rep := range reports {
 		rec, ok := s.replicas[rep.ID]
 		if !ok || rec.Phase.Final() || order(rep.Phase) < order(rec.Phase) {
 			continue
@@ -126,7 +144,6 @@ func (s *fakeState) Report(_ context.Context, r *cluster.ReportReplicas) error {
 		s.replicas[rep.ID] = rec
 	}
 	s.changedLocked()
-	return nil
 }
 
 func (s *fakeState) Record(_ context.Context, events []cluster.Event) error {

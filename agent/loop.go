@@ -310,7 +310,7 @@ func (l *loop) repeat(m *memory, d done) {
 	if errors.Is(d.trouble, context.Canceled) {
 		return // it was given up on purpose
 	}
-	m.failed = d.action.kind
+	m.failed, m.digest = d.action.kind, ""
 	m.tries++
 	m.retryAt = d.retryAt
 	if m.retryAt.IsZero() {

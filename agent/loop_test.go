@@ -132,6 +132,30 @@ func TestLoopImages(t *testing.T) {
 			w.pass(time.Minute)
 			w.expect("a=Failed")
 		}},
+		{"pull-backoff-is-shared", func(w *world) {
+			w.state.accept(accepted(rev1, shop("2", 3), nil))
+			w.engine.set("the registry fails twice", func() {
+				w.engine.faults["pull"] = []error{errors.New("no route"), errors.New("no route")}
+			})
+			rs := assigned("a", "b")
+			rs[0].SpecHash, rs[1].SpecHash = "hash-2", "hash-2"
+			w.state.assign(rs[0])
+			w.pass(5500 * time.Millisecond) // the second attempt has just failed
+			w.state.assign(rs[1])
+			w.pass(time.Minute)
+			w.expect("a=Running b=Running")
+		}},
+		{"image-changed-by-hand", func(w *world) {
+			w.state.assign(assigned("a")...)
+			w.pass(time.Second)
+			w.engine.set("docker tag", func() { w.engine.images["web:1"] = Image{ID: "sha256:two", Digest: "web@sha256:d2"} })
+			w.state.assign(assigned("a", "b")[1])
+			w.pass(time.Second)
+			w.engine.set("docker rmi", func() { delete(w.engine.images, "web:1") })
+			w.state.assign(assigned("a", "b", "c")[2])
+			w.pass(10 * time.Second)
+			w.expect("a=Running b=Running c=Running")
+		}},
 		{"stopped-while-pulling", func(w *world) {
 			d := shop("1", 3)
 			d.Services[0].Container.PullPolicy = desired.PullAlways
@@ -216,6 +240,30 @@ func TestLoopEngine(t *testing.T) {
 			w.engine.set("engine comes up", func() { w.engine.down = false })
 			w.pass(5 * time.Second)
 			w.expect("a=Running b=Running")
+		}},
+		{"engine-takes-its-containers-along", func(w *world) {
+			w.state.assign(assigned("a")...)
+			w.pass(2 * time.Second)
+			w.engine.set("engine goes down without live-restore", func() {
+				w.engine.stopLocked("a-c")
+				w.engine.down = true
+				w.engine.cutStreamsLocked()
+			})
+			w.pass(2 * time.Second)
+			w.engine.set("engine comes up", func() { w.engine.down = false })
+			w.pass(5 * time.Second)
+			w.expect("a=Failed")
+			if r := w.state.get("a"); r.Reason != "exited with code 143" {
+				w.t.Errorf("reason %q blames somebody", r.Reason)
+			}
+		}},
+		{"network-trouble", func(w *world) {
+			w.engine.set("no addresses left, for a moment", func() {
+				w.engine.faults["ensure-network"] = []error{errors.New("no free address pool")}
+			})
+			w.state.assign(assigned("a")...)
+			w.pass(5 * time.Second)
+			w.expect("a=Running")
 		}},
 		{"event-stream-cut", func(w *world) {
 			w.state.assign(assigned("a", "b")...)
@@ -324,6 +372,26 @@ func TestOldAnswersLose(t *testing.T) {
 		w.pass(5 * time.Second)
 		if n := len(w.engine.containers); n != 0 {
 			t.Errorf("%d containers, want none", n)
+		}
+	})
+}
+
+// TestReportsOnce: what the cluster took is not reported again while this
+// node's own state has yet to learn of it.
+func TestReportsOnce(t *testing.T) {
+	inWorld(t, "", func(w *world) {
+		w.state.mu.Lock()
+		w.state.lag = 5 * time.Second
+		w.state.mu.Unlock()
+		w.state.assign(assigned("a")...)
+		w.pass(time.Second)
+		w.state.assign(assigned("a", "b")[1]) // wakes the loop
+		w.pass(10 * time.Second)
+		w.expect("a=Running b=Running")
+		for _, id := range []string{"a", "b"} {
+			if n := w.log.count("report " + id + " Running"); n != 1 {
+				t.Errorf("%s was reported %d times", id, n)
+			}
 		}
 	})
 }
