@@ -106,14 +106,14 @@ func (p *pass) calm(s *service) bool {
 		s.spec.Mode == desired.Global || len(s.replicas) != s.spec.Replicas {
 		return false
 	}
-	q := p.request(s, s.spec)
+	admitted := p.admitted(s.spec)
 	for i, r := range s.replicas {
 		switch {
 		case r.Stop, r.SpecHash != s.spec.SpecHash, !s.healthy(r),
 			i > 0 && s.replicas[i-1].Slot == r.Slot:
 			return false
-		case q.admitted != nil:
-			if at, known := p.nodeAt[r.Node]; !known || !q.admitted[at] {
+		case admitted != nil:
+			if at, known := p.nodeAt[r.Node]; !known || !admitted[at] {
 				return false
 			}
 		}
