@@ -302,8 +302,9 @@ func writeHead(dir string, head signing.Hash) error {
 
 // negotiate names commits that need not be sent: the last head, and its
 // ancestors at growing distance, so that a rewritten branch still shares one.
+// One that was rewritten further back is sent whole.
 func (m *Mirror) negotiate(head signing.Hash) []signing.Hash {
-	const deepest = 512
+	const deepest = 64
 	var have []signing.Hash
 	at, next := 0, 0
 	for id := head; !id.IsZero() && at <= deepest; at++ {
