@@ -113,7 +113,7 @@ func (f *faults) shuttingDown() bool {
 
 // explain adds to an error of the store what can be done about it.
 func explain(dir string, err error) error {
-	advice := ""
+	var advice string
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		advice = "free space on the file system of " + dir

@@ -26,7 +26,7 @@ type Proof struct {
 // It costs about 0.1 ms a commit, and is asked for by a person.
 func (v *Verifier) Prove(deployment, service string, revision signing.Hash, specHash string) (*Proof, error) {
 	record := v.Record()
-	position, trust, err := signing.Anchor(v.config.Objects, record.Anchor)
+	position, _, err := signing.Anchor(v.config.Objects, record.Anchor)
 	if err != nil {
 		return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
 	}
@@ -36,12 +36,13 @@ func (v *Verifier) Prove(deployment, service string, revision signing.Hash, spec
 			continue // this node refused it at the time, for the same reason
 		}
 		position = verdict.Position
-		if trust, err = signing.LoadTrust(v.config.Objects, position.Commit); err != nil {
-			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
-		}
 		unit := position.Units[deployment]
 		if unit.Revision != revision || unit.Tree.IsZero() {
 			continue
+		}
+		trust, err := signing.LoadTrust(v.config.Objects, position.Commit)
+		if err != nil {
+			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
 		}
 		result, err := compileUnit(v.config.Objects, deployment, unit.Tree)
 		if err != nil {

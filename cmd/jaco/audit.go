@@ -290,7 +290,7 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 			defer bundle.Close()
 			report, err := cluster.VerifyBundle(bundle, options)
 			if err != nil {
-				return &exitStatus{exitVerification, fmt.Errorf("verification failed: %w", err)}
+				return &statusError{exitVerification, fmt.Errorf("verification failed: %w", err)}
 			}
 			return showBundleReport(cmd.OutOrStdout(), report, flags.output)
 		},

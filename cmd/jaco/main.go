@@ -24,14 +24,14 @@ const (
 	exitVerification = 4
 )
 
-// exitStatus is an error with an exit code of its own.
-type exitStatus struct {
+// statusError is an error with an exit code of its own.
+type statusError struct {
 	code int
 	err  error
 }
 
-func (e *exitStatus) Error() string { return e.err.Error() }
-func (e *exitStatus) Unwrap() error { return e.err }
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
 
 // globals are the flags that every command has.
 type globals struct {
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) int {
 		return 128 + int(syscall.SIGINT)
 	}
 	fmt.Fprintf(root.ErrOrStderr(), "jaco: %v\n", err)
-	if status, ok := errors.AsType[*exitStatus](err); ok {
+	if status, ok := errors.AsType[*statusError](err); ok {
 		return status.code
 	}
 	return exitError
@@ -76,7 +76,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&global.socket, "socket", "/run/jaco/jaco.sock", "the local daemon's socket")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitStatus{exitUsage, err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &statusError{exitUsage, err} })
 	root.AddCommand(newStatus(&global), newAudit(&global), newBootstrap(&global), newVersion())
 	return root
 }
@@ -85,7 +85,7 @@ func newRoot() *cobra.Command {
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return &exitStatus{exitUsage, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+			return &statusError{exitUsage, fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 		}
 		return nil
 	}
@@ -93,7 +93,7 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // usagef is a wrong use of a flag or argument.
 func usagef(format string, args ...any) error {
-	return &exitStatus{exitUsage, fmt.Errorf(format, args...)}
+	return &statusError{exitUsage, fmt.Errorf(format, args...)}
 }
 
 func newVersion() *cobra.Command {

@@ -48,7 +48,7 @@ func waitConverged(ctx context.Context, client *rpc.Client, t target, flags stat
 		return err
 	}
 	if !outcome.converged {
-		return &exitStatus{exitNotConverged, errors.New(outcome.message)}
+		return &statusError{exitNotConverged, errors.New(outcome.message)}
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func timeoutError(ctx context.Context, err error, after time.Duration, message s
 	if !errors.Is(context.Cause(ctx), errTimeout) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &exitStatus{exitNotConverged, fmt.Errorf("not converged after %s: %s", after, message)}
+	return &statusError{exitNotConverged, fmt.Errorf("not converged after %s: %s", after, message)}
 }
 
 // waitHead asks for the head once, or until it holds the revision.
@@ -148,10 +148,10 @@ func describeBehind(d *cluster.DeploymentState) string {
 // convergedError is nil when everything selected is synced and healthy.
 func convergedError(status *cluster.Status, t target) error {
 	if status.Sync.State == cluster.SyncStalled {
-		return &exitStatus{exitNotConverged, fmt.Errorf("sync is stalled: %s", status.Sync.Reason)}
+		return &statusError{exitNotConverged, fmt.Errorf("sync is stalled: %s", status.Sync.Reason)}
 	}
 	if outcome := judgeWait(status, status.Sync.Accepted, t); !outcome.converged {
-		return &exitStatus{exitNotConverged, errors.New(outcome.message)}
+		return &statusError{exitNotConverged, errors.New(outcome.message)}
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func (d *daemon) listenSocket(ctx context.Context) (net.Listener, error) {
 	}
 	// Nobody may connect between bind and chmod.
 	mask := syscall.Umask(0o177)
-	listener, err := net.Listen("unix", path)
+	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	syscall.Umask(mask)
 	if err != nil {
 		return nil, fmt.Errorf("listen on the control socket: %w", err)

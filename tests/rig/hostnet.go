@@ -101,7 +101,7 @@ func (h *hostNet) restore(ctx context.Context, bridges []string) error {
 	if err != nil {
 		return err
 	}
-	names := append(links, bridges...)
+	names := slices.Concat(links, bridges)
 	var errs error
 	for _, prog := range filterPrograms {
 		errs = errors.Join(errs, h.restoreFilter(ctx, prog, names))

@@ -171,7 +171,7 @@ func (p *Proc) waitFor(ctx context.Context, desc string, cond func(context.Conte
 		return true, ""
 	}, p)
 	if ended {
-		return fmt.Errorf("wait for %s: %s ended (%v)\n%s", desc, p.Name, p.Err(), p.Tail(30))
+		return fmt.Errorf("wait for %s: %s ended (%s)\n%s", desc, p.Name, fmt.Sprint(p.Err()), p.Tail(30))
 	}
 	return err
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// RequireEnv, when set to anything, makes a suite that cannot run fail instead
-// of being skipped; CI=true does the same.
+// RequireEnv names the variable that, set to anything, makes a suite that cannot
+// run fail instead of being skipped; CI=true does the same.
 const RequireEnv = "JACO_REQUIRE_RIG"
 
 // Missing says what this machine lacks for a rig, or nil.

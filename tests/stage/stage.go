@@ -132,6 +132,7 @@ func (s *Stage) serve() {
 	case HTTP:
 		s.http = rig.StartGitHTTP(s.T, &s.Rig.LAN.Space, s.root)
 		s.clone(s.http.PushURL("fleet.git"))
+	case Embedded:
 	case SSH:
 		s.ssh = rig.StartGitSSH(s.T, &s.Rig.LAN.Space, s.Git, s.root)
 		s.clone(s.ssh.URL("fleet.git"))

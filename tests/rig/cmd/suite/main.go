@@ -35,13 +35,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	ok, err := run(ctx, os.Args[1:], os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
 	}
+	stop()
 	if err != nil || !ok {
-		stop()
 		os.Exit(1)
 	}
 }
@@ -66,7 +65,7 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("read arguments: %w", err)
 	}
 	if o.names = fs.Args(); len(o.names) == 0 {
-		return o, errors.New("no suite named; usage: suite [flags] NAME...")
+		return o, errors.New("no suite named; usage: suite [flags] NAME")
 	}
 	return o, nil
 }
