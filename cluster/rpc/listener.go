@@ -98,9 +98,9 @@ func (l *Listener) GRPC() net.Listener { return l.grpc }
 // were handed over stay.
 func (l *Listener) Run(ctx context.Context) error {
 	var handshakes sync.WaitGroup
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer handshakes.Wait()
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	defer stop()
 	for {
 		conn, err := l.port.Accept()
