@@ -49,6 +49,11 @@ func autopsy(c Container, seen sightings, lines []string) outcome {
 	default:
 		o.reason = fmt.Sprintf("exited with code %d", code)
 	}
+	if o.event == cluster.EventDriftCorrected && code == 0 {
+		// It did not end by itself: a restart policy that spares what succeeded
+		// must not take it for done. 137 is what a killed process leaves.
+		o.exitCode = 137
+	}
 	o.reason = withLog(o.reason, lines)
 	return o
 }

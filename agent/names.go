@@ -115,7 +115,7 @@ func volumesOf(clusterID string, d *desired.Deployment, s *desired.Service) []Vo
 	return out
 }
 
-// spec finds what r is to run in the node's own view: in the accepted revision
+// specOf finds what r is to run in the node's own view: in the accepted revision
 // that the assignment names, if that one has the hash, else in the newest that
 // has it. Nil: this node accepted no such spec.
 func specOf(v *cluster.View, r cluster.Replica) (*desired.Service, *cluster.Accepted) {
