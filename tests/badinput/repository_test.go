@@ -88,7 +88,7 @@ func TestRepository(t *testing.T) {
 		s := *s
 		s.T = t
 		makeHuge(t, &s, bare)
-		waitSync(&s, cluster.SyncStalled, "exceeds a limit", "256 MiB")
+		waitSync(&s, cluster.SyncStalled, "exceeds a limit", "268435456 bytes")
 		if after := containerIDs(&s); !slices.Equal(after, before) {
 			t.Errorf("containers changed from %v to %v", before, after)
 		}
