@@ -295,20 +295,16 @@ func replicaStatus(r *Replica) ReplicaStatus {
 	return s
 }
 
-// Serving reports whether the replica counts as healthy: Healthy, or Running
-// where its spec has no healthcheck that could say so. A replica of another
-// spec than the one given is judged by its phase and by what it once reached.
+// Serving reports whether the replica counts as healthy, by the scheduler's
+// rule: Healthy, or Running where its node said that no healthcheck will say
+// more. Spec is the service's present one; a replica of another is judged by
+// its phase and by what it once reached.
 func (r *Replica) Serving(spec *desired.Service) bool {
 	if r.Phase == Healthy {
 		return true
 	}
-	if r.Phase != Running {
-		return false
-	}
-	if spec != nil && spec.SpecHash == r.SpecHash {
-		return spec.Container.Healthcheck == nil || spec.Container.Healthcheck.Disable
-	}
-	return !r.HealthyAt.IsZero()
+	checked := spec != nil && spec.SpecHash == r.SpecHash && spec.Container.Healthcheck != nil && !spec.Container.Healthcheck.Disable
+	return r.Phase == Running && !r.HealthyAt.IsZero() && !checked
 }
 
 func joinReasons(first, second string) string {

@@ -16,6 +16,10 @@ type Input struct {
 	// Now must not be before the time of the last applied entry, or replicas
 	// would seem to be from the future.
 	Now time.Time
+	// Index is that of the state. The replicas of a service that is new to the
+	// state are numbered from it on: one that was dropped and comes back must
+	// not give an id twice. 0 starts at 1.
+	Index uint64
 	// View is what this node accepted; with nil, nothing is done.
 	View        *cluster.View
 	Nodes       []cluster.Node

@@ -225,7 +225,7 @@ func (s *Scheduler) input() (Input, bool) {
 		now = at // a clock behind the last leader's must not look into the past
 	}
 	return Input{
-		ClusterID: meta.ID, Now: now, View: view, Limit: s.config.Limit,
+		ClusterID: meta.ID, Now: now, Index: snap.Index(), View: view, Limit: s.config.Limit,
 		Nodes: snap.Nodes(), Replicas: snap.Replicas(),
 		Services: snap.Services(), Deployments: snap.DeploymentStatuses(),
 	}, true

@@ -185,6 +185,9 @@ func (p *pass) indexReplicas() {
 				s.rec.NextSerial = r.Serial + 1
 			}
 		}
+		if s.old == nil {
+			s.rec.NextSerial = max(s.rec.NextSerial, p.in.Index)
+		}
 		s.rec.NextSerial = max(s.rec.NextSerial, 1)
 	}
 }

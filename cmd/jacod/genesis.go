@@ -67,6 +67,7 @@ func (d *daemon) runGenesis(ctx context.Context, job genesisJob) (m *member, wai
 		}
 	}()
 	g := &genesis{daemon: d, request: job.request, result: job.result}
+	defer func() { err = errors.Join(err, g.close()) }()
 	if err := g.prepare(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -106,6 +107,15 @@ type genesis struct {
 	authority *identity.Authority
 	identity  *identity.Identity
 	evidence  []cluster.StoredObject
+	// repository is open until the end of init.
+	repository *gitsync.Opened
+}
+
+func (g *genesis) close() error {
+	if g.repository == nil {
+		return nil
+	}
+	return g.repository.Close()
 }
 
 // clusterNamePattern is what --cluster may be.
@@ -179,6 +189,7 @@ func (g *genesis) openRepository(ctx context.Context) (cluster.Repo, signing.Sou
 	if err != nil {
 		return repo, nil, signing.Hash{}, fmt.Errorf("open %s: %w", repo.URL, err)
 	}
+	g.repository = opened
 	anchor, err := chooseAnchor(request, opened)
 	return repo, opened, anchor, err
 }
@@ -295,6 +306,7 @@ func (g *genesis) nextSteps() []string {
 	return []string{
 		"Next: clone the repository, add deployments/NAME/compose.yaml, commit it signed, and push:",
 		"  git clone -b " + g.result.Branch + " " + g.result.Repo,
+		"Whoever is not root tells git first that root's repository is no trap: git config --global --add safe.directory " + g.result.Repo,
 	}
 }
 

@@ -66,7 +66,7 @@ func Eventually(t TB, within time.Duration, desc string, cond func(context.Conte
 
 // Must ends the test on an error and returns the value otherwise.
 //
-//	hash := rig.Must(t)(repo.Commit(ctx, opts))
+//	hash := rig.Must[string](t)(repo.Commit(ctx, opts))
 func Must[T any](t TB) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
