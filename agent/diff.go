@@ -388,7 +388,7 @@ func (d *differ) decide(r cluster.Replica, c *Container, o outcome) {
 
 // over reports an outcome that is fixed.
 func (d *differ) over(r cluster.Replica, c *Container, o outcome) {
-	rep := cluster.ReplicaReport{ID: r.ID, Phase: o.phase, Reason: o.reason, ExitCode: o.exitCode}
+	rep := cluster.ReplicaReport{ID: r.ID, Phase: o.phase, Reason: o.reason, ExitCode: o.exitCode, Drift: o.event == cluster.EventDriftCorrected}
 	if c != nil {
 		rep.ContainerID = c.ID
 		rep.ImageDigest = d.memory[r.ID].digest

@@ -56,6 +56,7 @@ type fakeState struct {
 	view     *cluster.View
 	changed  chan struct{}
 	faults   []error       // of the next calls of the reporter
+	unknown  bool          // the node is not in the member table
 	lag      time.Duration // between a commit and its arrival in this node's state
 	events   []cluster.Event
 }
@@ -157,6 +158,11 @@ func (s *fakeState) Record(_ context.Context, events []cluster.Event) error {
 }
 
 func (s *fakeState) NodeState(_ context.Context, n NodeStatus) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unknown {
+		return cluster.ErrNotFound
+	}
 	s.log.print("state", fmt.Sprintf("node ready=%t %q", n.Ready, n.Reason))
 	return nil
 }

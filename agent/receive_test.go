@@ -180,3 +180,23 @@ func TestConfig(t *testing.T) {
 		t.Error("an agent without an engine was made")
 	}
 }
+
+// TestNodeStateHoldsUpNothing: a cluster that does not know this node yet still
+// hears of its replicas.
+func TestNodeStateHoldsUpNothing(t *testing.T) {
+	inWorld(t, "", func(w *world) {
+		w.state.mu.Lock()
+		w.state.unknown = true
+		w.state.mu.Unlock()
+		w.state.assign(assigned("a")...)
+		w.pass(20 * time.Second)
+		w.expect("a=Running")
+		w.state.mu.Lock()
+		w.state.unknown = false
+		w.state.mu.Unlock()
+		w.pass(10 * time.Second)
+		if n := w.log.count("node ready=true"); n != 1 {
+			t.Errorf("the node's state was taken %d times, want once", n)
+		}
+	})
+}

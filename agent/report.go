@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,7 +16,7 @@ import (
 // that wait for one that does.
 const (
 	reportRetryMin = 100 * time.Millisecond
-	reportRetryMax = 5 * time.Second
+	reportRetryMax = time.Second
 	reportTimeout  = 15 * time.Second
 	maxEvents      = 256
 )
@@ -140,42 +141,37 @@ func (r *reporter) idle(ctx context.Context, wait time.Duration) time.Duration {
 }
 
 // send brings what is due: the node's state, then reports, then events. When
-// nothing is, wait says when something will be; 0: not by itself.
+// nothing is, wait says when something will be; 0: not by itself. One that is
+// refused does not hold up the others.
 func (r *reporter) send(ctx context.Context) (sent bool, wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	if s := r.dueNode(); s != nil {
-		if err := r.to.NodeState(ctx, *s); err != nil {
-			return false, 0, err
+	var errs []error
+	try := func(done func(), err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
 		}
 		r.mu.Lock()
-		r.ackNode = s
-		r.mu.Unlock()
+		defer r.mu.Unlock()
+		done()
 		sent = true
+	}
+	if s := r.dueNode(); s != nil {
+		try(func() { r.ackNode = s }, r.to.NodeState(ctx, *s))
 	}
 	reports, wait := r.dueReports(time.Now())
 	if len(reports) > 0 {
-		err := r.to.Report(ctx, &cluster.ReportReplicas{Node: r.cfg.Node, Reports: reports})
-		if err != nil {
-			return false, 0, err
-		}
-		r.ack(reports)
-		sent = true
+		try(func() { r.ackLocked(reports) }, r.to.Report(ctx, &cluster.ReportReplicas{Node: r.cfg.Node, Reports: reports}))
 	}
 	r.mu.Lock()
 	events := slices.Clone(r.events)
 	r.mu.Unlock()
 	if len(events) > 0 {
-		if err := r.to.Record(ctx, events); err != nil {
-			return false, 0, err
-		}
-		r.mu.Lock()
 		// Meanwhile the oldest may have been dropped to make room.
-		r.events = slices.Clone(r.events[min(len(events), len(r.events)):])
-		r.mu.Unlock()
-		sent = true
+		try(func() { r.events = slices.Clone(r.events[min(len(events), len(r.events)):]) }, r.to.Record(ctx, events))
 	}
-	return sent, wait, nil
+	return sent, wait, errors.Join(errs...)
 }
 
 func (r *reporter) dueNode() *NodeStatus {
@@ -209,9 +205,7 @@ func transient(rep cluster.ReplicaReport) bool {
 	return rep.Phase == cluster.Starting || rep.Phase == cluster.Preparing && rep.Reason == ""
 }
 
-func (r *reporter) ack(reports []cluster.ReplicaReport) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *reporter) ackLocked(reports []cluster.ReplicaReport) {
 	for _, rep := range reports {
 		r.acked[rep.ID] = rep
 		if w, ok := r.wanted[rep.ID]; ok && sameReport(w.report, rep) {
