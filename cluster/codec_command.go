@@ -126,7 +126,7 @@ func (w *encoder) report(p ReplicaReport) *jacov1.ReplicaReport {
 	return &jacov1.ReplicaReport{
 		Id: p.ID, Phase: w.phase(p.Phase), Reason: w.text(p.Reason), ContainerId: p.ContainerID,
 		ImageDigest: p.ImageDigest, Address: p.Address, ExitCode: int64(p.ExitCode),
-		StartedAt: w.time(p.StartedAt), NoHealthcheck: p.NoHealthcheck,
+		StartedAt: w.time(p.StartedAt), NoHealthcheck: p.NoHealthcheck, Drift: p.Drift,
 	}
 }
 
@@ -134,7 +134,7 @@ func (r *decoder) report(m *jacov1.ReplicaReport) ReplicaReport {
 	return ReplicaReport{
 		ID: m.GetId(), Phase: r.phase(m.GetPhase()), Reason: m.GetReason(), ContainerID: m.GetContainerId(),
 		ImageDigest: m.GetImageDigest(), Address: m.GetAddress(), ExitCode: int(m.GetExitCode()),
-		StartedAt: r.time(m.GetStartedAt()), NoHealthcheck: m.GetNoHealthcheck(),
+		StartedAt: r.time(m.GetStartedAt()), NoHealthcheck: m.GetNoHealthcheck(), Drift: m.GetDrift(),
 	}
 }
 

@@ -92,7 +92,7 @@ func (w *encoder) replica(v Replica) *jacov1.Replica {
 		Node: v.Node, Revision: w.hash(v.Revision), SpecHash: v.SpecHash, Stop: v.Stop,
 		Attempt: int64(v.Attempt), CreatedAt: w.time(v.CreatedAt), Phase: w.phase(v.Phase),
 		Reason: w.text(v.Reason), ContainerId: v.ContainerID, ImageDigest: v.ImageDigest, Address: v.Address,
-		ExitCode: int64(v.ExitCode), StartedAt: w.time(v.StartedAt), HealthyAt: w.time(v.HealthyAt),
+		ExitCode: int64(v.ExitCode), Drift: v.Drift, StartedAt: w.time(v.StartedAt), HealthyAt: w.time(v.HealthyAt),
 		FinishedAt: w.time(v.FinishedAt), CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex,
 	}
 }
@@ -103,7 +103,7 @@ func (r *decoder) replica(m *jacov1.Replica) Replica {
 		Node: m.GetNode(), Revision: r.hash(m.GetRevision()), SpecHash: m.GetSpecHash(), Stop: m.GetStop(),
 		Attempt: int(m.GetAttempt()), CreatedAt: r.time(m.GetCreatedAt()), Phase: r.phase(m.GetPhase()),
 		Reason: m.GetReason(), ContainerID: m.GetContainerId(), ImageDigest: m.GetImageDigest(), Address: m.GetAddress(),
-		ExitCode: int(m.GetExitCode()), StartedAt: r.time(m.GetStartedAt()), HealthyAt: r.time(m.GetHealthyAt()),
+		ExitCode: int(m.GetExitCode()), Drift: m.GetDrift(), StartedAt: r.time(m.GetStartedAt()), HealthyAt: r.time(m.GetHealthyAt()),
 		FinishedAt: r.time(m.GetFinishedAt()), CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(),
 	}
 }

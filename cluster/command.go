@@ -171,6 +171,8 @@ type ReplicaReport struct {
 	// NoHealthcheck says that Running is as good as Healthy, so that it sets
 	// HealthyAt.
 	NoHealthcheck bool
+	// Drift says that somebody's hand ended it.
+	Drift bool
 }
 
 // EventType is a stable name of something worth an audit entry that changes

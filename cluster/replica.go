@@ -159,6 +159,7 @@ func (t *tx) withReport(r Replica, p ReplicaReport) Replica {
 	if !p.StartedAt.IsZero() {
 		r.StartedAt = p.StartedAt
 	}
+	r.Drift = r.Drift || p.Drift
 	healthy := r.Phase == Healthy || r.Phase == Running && p.NoHealthcheck
 	if healthy && r.HealthyAt.IsZero() {
 		r.HealthyAt = t.now

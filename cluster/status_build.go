@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -191,6 +192,8 @@ func deploymentState(in StatusInput, name string, replicas []Replica) Deployment
 		for _, a := range accepted.Signers {
 			state.Signers = append(state.Signers, a.Signer)
 		}
+		slices.Sort(state.Signers)
+		state.Signers = slices.Compact(state.Signers) // who signed many commits is one signer
 		if accepted.Desired != nil {
 			for i := range accepted.Desired.Services {
 				services[accepted.Desired.Services[i].Name] = &accepted.Desired.Services[i]

@@ -80,8 +80,9 @@ func (s *service) specToFill(sl *slot, gate string) *desired.Service {
 // itself the restart policy decides. One that never became healthy is followed
 // after a back-off from its end. After one that did, the back-off is a distance
 // between starts: it counts from when it became healthy and is nothing the first
-// time. So a container that is removed by hand is replaced at once, again and
-// again, while one that comes up and falls over waits longer each time.
+// time, so that one that comes up and falls over waits longer each time. One
+// that was healthy until somebody's hand ended it is followed at once, and does
+// not count.
 func (p *pass) restart(s *service, spec *desired.Service, last *cluster.Replica) verdict {
 	ro := &s.rec.Rollout
 	switch {
@@ -107,6 +108,8 @@ func (p *pass) restart(s *service, spec *desired.Service, last *cluster.Replica)
 	}
 	v := verdict{attempt: attempt, why: "ended" + because(last)}
 	switch {
+	case last.Drift && !last.HealthyAt.IsZero():
+		v.attempt = last.Attempt // nothing is wrong with it
 	case policy.Delay > 0:
 		v.at = last.FinishedAt.Add(policy.Delay)
 	case attempt == 0:

@@ -16,6 +16,7 @@ func TestRestart(t *testing.T) {
 		healthy time.Duration // for how long it was; 0: never
 		phase   cluster.Phase // default Failed
 		exit    int
+		drift   bool
 	}
 	any := desired.Restart{Condition: desired.RestartAny}
 	tests := []struct {
@@ -34,6 +35,8 @@ func TestRestart(t *testing.T) {
 		{name: "keeps falling over", policy: any, end: end{attempt: 4, healthy: 6 * time.Second}, after: 2 * time.Second, attempt: 5},
 		{name: "served for longer than its back-off", policy: any, end: end{attempt: 3, healthy: 5 * time.Second}, attempt: 4},
 		{name: "served for ten minutes", policy: any, end: end{attempt: 9, healthy: 10 * time.Minute}, attempt: 0},
+		{name: "ended by hand", policy: any, end: end{attempt: 4, healthy: time.Second, drift: true}, attempt: 4},
+		{name: "ended by hand before it was healthy", policy: any, end: end{attempt: 1, drift: true}, after: 2 * time.Second, attempt: 2},
 		{name: "rejected", policy: any, end: end{phase: cluster.Rejected}, after: time.Second, attempt: 1},
 		{name: "fixed delay", policy: desired.Restart{Delay: 7 * time.Second}, end: end{attempt: 5, healthy: time.Hour / 2, exit: 1}, after: 7 * time.Second, attempt: 0},
 		{name: "none", policy: desired.Restart{Condition: desired.RestartNone}, end: end{healthy: time.Hour, exit: 1}, never: true},
@@ -53,7 +56,7 @@ func TestRestart(t *testing.T) {
 			m.accept("shop", svc("job", "v1", 1, restarts(tt.policy)))
 			m.plan()
 			r := m.get(t, "shop", "job", 1)
-			r.Attempt = tt.end.attempt
+			r.Attempt, r.Drift = tt.end.attempt, tt.end.drift
 			if tt.end.healthy > 0 {
 				m.report(r, cluster.Healthy, "", 0)
 				m.now = m.now.Add(tt.end.healthy)

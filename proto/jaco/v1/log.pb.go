@@ -1793,6 +1793,7 @@ type Replica struct {
 	FinishedAt    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
 	CreateIndex   uint64                 `protobuf:"varint,21,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	ModifyIndex   uint64                 `protobuf:"varint,22,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	Drift         bool                   `protobuf:"varint,23,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1979,6 +1980,13 @@ func (x *Replica) GetModifyIndex() uint64 {
 		return x.ModifyIndex
 	}
 	return 0
+}
+
+func (x *Replica) GetDrift() bool {
+	if x != nil {
+		return x.Drift
+	}
+	return false
 }
 
 type Service struct {
@@ -2365,6 +2373,7 @@ type ReplicaReport struct {
 	ExitCode      int64                  `protobuf:"varint,7,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	NoHealthcheck bool                   `protobuf:"varint,9,opt,name=no_healthcheck,json=noHealthcheck,proto3" json:"no_healthcheck,omitempty"`
+	Drift         bool                   `protobuf:"varint,10,opt,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2458,6 +2467,13 @@ func (x *ReplicaReport) GetStartedAt() *timestamppb.Timestamp {
 func (x *ReplicaReport) GetNoHealthcheck() bool {
 	if x != nil {
 		return x.NoHealthcheck
+	}
+	return false
+}
+
+func (x *ReplicaReport) GetDrift() bool {
+	if x != nil {
+		return x.Drift
 	}
 	return false
 }
@@ -2881,7 +2897,7 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\fR\x04head\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12!\n" +
-	"\fmodify_index\x18\x05 \x01(\x04R\vmodifyIndex\"\xe9\x05\n" +
+	"\fmodify_index\x18\x05 \x01(\x04R\vmodifyIndex\"\xff\x05\n" +
 	"\aReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -2911,7 +2927,8 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\vfinished_at\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishedAt\x12!\n" +
 	"\fcreate_index\x18\x15 \x01(\x04R\vcreateIndex\x12!\n" +
-	"\fmodify_index\x18\x16 \x01(\x04R\vmodifyIndex\"\xe8\x01\n" +
+	"\fmodify_index\x18\x16 \x01(\x04R\vmodifyIndex\x12\x14\n" +
+	"\x05drift\x18\x17 \x01(\bR\x05drift\"\xe8\x01\n" +
 	"\aService\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
@@ -2947,7 +2964,7 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\vExpectation\x12'\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x13.jaco.v1.ExpectKindR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12!\n" +
-	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\"\xbc\x02\n" +
+	"\fmodify_index\x18\x03 \x01(\x04R\vmodifyIndex\"\xd2\x02\n" +
 	"\rReplicaReport\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x0e.jaco.v1.PhaseR\x05phase\x12\x16\n" +
@@ -2958,7 +2975,9 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\texit_code\x18\a \x01(\x03R\bexitCode\x129\n" +
 	"\n" +
 	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12%\n" +
-	"\x0eno_healthcheck\x18\t \x01(\bR\rnoHealthcheck\"\xb9\x01\n" +
+	"\x0eno_healthcheck\x18\t \x01(\bR\rnoHealthcheck\x12\x14\n" +
+	"\x05drift\x18\n" +
+	" \x01(\bR\x05drift\"\xb9\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1e\n" +
