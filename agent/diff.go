@@ -153,7 +153,7 @@ func (d *differ) replica(r cluster.Replica) {
 		d.over(r, c, *m.outcome)
 	case r.Stop:
 		d.stop(r, c)
-	case m.busy == actAutopsy || m.busy == actRemove:
+	case m.busy == actAutopsy || m.busy == actRemove || m.busy == actRecheck:
 		// The result decides.
 	case m.busy == actStart:
 		d.report(r, cluster.ReplicaReport{
@@ -264,8 +264,26 @@ func (d *differ) present(r cluster.Replica, c *Container) {
 			return
 		}
 		d.report(r, d.running(r, c))
+		d.recheck(r, c)
 	case StatusRemoving: // its end will be an event
 	}
+}
+
+// recheckSlack is how long after the time a healthcheck may answer.
+const recheckSlack = time.Second
+
+// recheck has the healthcheck of a container looked into that the engine may
+// have forgotten, when it should have answered and has not.
+func (d *differ) recheck(r cluster.Replica, c *Container) {
+	suspect := d.memory[r.ID].suspect
+	if suspect.IsZero() || c.Health == HealthNone || c.HealthDue.After(suspect) {
+		return
+	}
+	if due := suspect.Add(recheckSlack); d.now.Before(due) {
+		d.wakeAt(due)
+		return
+	}
+	d.act(action{kind: actRecheck, key: r.ID, container: c})
 }
 
 // drift says what was done to a running container by hand, "" for nothing.

@@ -80,6 +80,10 @@ type Engine interface {
 	// grace period, both fixed when it was made; it returns when the container
 	// has ended. One that does not run is left alone.
 	Stop(ctx context.Context, id string) error
+	// Recheck makes the engine take up the healthchecks of a running container
+	// again, without stopping it: Docker 20.10 forgets them when it is restarted
+	// under live containers, and would show their last health for ever.
+	Recheck(ctx context.Context, id string) error
 	// Remove removes a container with its anonymous volumes, killing it when it
 	// still runs. ErrNotFound is not reported.
 	Remove(ctx context.Context, id string) error
@@ -128,11 +132,13 @@ type Container struct {
 	Health Health
 	// HealthOutput is what the last failed check wrote; only with HealthUnhealthy.
 	HealthOutput string
-	ExitCode     int
-	OOMKilled    bool
-	Error        string // why the engine could not start it
-	StartedAt    time.Time
-	ImageID      string
+	// HealthDue is when the healthcheck should have answered next; zero without one.
+	HealthDue time.Time
+	ExitCode  int
+	OOMKilled bool
+	Error     string // why the engine could not start it
+	StartedAt time.Time
+	ImageID   string
 	// Networks maps each network it is attached to, by name, to its address
 	// there; the address is invalid while it does not run.
 	Networks map[string]netip.Addr

@@ -53,6 +53,8 @@ func (x *executor) begin(run context.Context, a action) context.CancelFunc {
 			d = x.remove(ctx, a)
 		case actAutopsy:
 			d = x.autopsy(ctx, a)
+		case actRecheck:
+			d = x.recheck(ctx, a)
 		case actNetwork:
 			d.trouble = x.slot(ctx, x.stops, func() error {
 				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveNetwork(ctx, a.network) })
@@ -230,6 +232,25 @@ func (x *executor) autopsy(ctx context.Context, a action) (d done) {
 	}
 	// A container that was removed meanwhile, or a log driver that cannot be
 	// read, leaves the exit code.
+	return d
+}
+
+// recheck looks whether a container's healthcheck has answered since, and has
+// it taken up again when it has not.
+func (x *executor) recheck(ctx context.Context, a action) (d done) {
+	d.touched = a.container.ID
+	d.trouble = x.slot(ctx, x.stops, func() error {
+		x.look(ctx, &d)
+		if d.container == nil || d.container.Status != StatusRunning || d.container.HealthDue.After(a.container.HealthDue) {
+			return nil
+		}
+		if err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Recheck(ctx, a.container.ID) }); err != nil {
+			return fmt.Errorf("take up the healthcheck again: %w", err)
+		}
+		d.touched = a.container.ID
+		x.look(ctx, &d)
+		return nil
+	})
 	return d
 }
 

@@ -58,6 +58,8 @@ const (
 	fakeStop   = 100 * time.Millisecond
 	fakePull   = 2 * time.Second
 	fakeQuick  = time.Millisecond
+
+	fakeInterval = 10 * time.Second // of healthchecks
 )
 
 func newFakeEngine(log *journal) *fakeEngine {
@@ -370,7 +372,7 @@ func (f *fakeEngine) startLocked(id string) error {
 	f.began[c.Labels[LabelReplica]]++
 	c.Status, c.StartedAt = StatusRunning, time.Now().UTC()
 	if !f.unchecked {
-		c.Health = HealthStarting
+		c.Health, c.HealthDue = HealthStarting, time.Now().Add(fakeInterval)
 	}
 	f.emitLocked(c, Event{Action: ActionStart})
 	if code, ok := strings.CutPrefix(f.starting[c.image], "exit "); ok {
@@ -405,6 +407,20 @@ func (f *fakeEngine) stopLocked(id string) error {
 		f.emitLocked(c, Event{Action: ActionStop})
 	}
 	return nil
+}
+
+func (h *fakeHandle) Recheck(ctx context.Context, id string) error {
+	return serveErr(ctx, h, "recheck", id, fakeQuick, func() error {
+		c, err := h.findLocked(id)
+		if err != nil {
+			return err
+		}
+		h.emitLocked(c, Event{Action: ActionPause})
+		h.emitLocked(c, Event{Action: ActionUnpause})
+		c.Health, c.HealthDue = HealthHealthy, time.Now().Add(fakeInterval)
+		h.emitLocked(c, Event{Action: ActionHealth})
+		return nil
+	})
 }
 
 func (h *fakeHandle) Remove(ctx context.Context, id string) error {

@@ -104,7 +104,12 @@ func (l *loop) pass(ctx context.Context) time.Time {
 	}
 	for _, a := range p.actions {
 		l.Log.Debug("act", "action", string(a.kind), "key", a.key, "why", a.why)
-		l.update(a.key, func(m *memory) { m.busy, m.reached = a.kind, progress{} })
+		l.update(a.key, func(m *memory) {
+			m.busy, m.reached = a.kind, progress{}
+			if a.kind == actRecheck {
+				m.ownPauses = 1
+			}
+		})
 		l.cancels[a.key] = l.exec.begin(ctx, a)
 	}
 	l.reports.want(now, p.reports, assigned, l.events)
@@ -194,6 +199,11 @@ func (l *loop) onListed(m listed) {
 	for id, o := range old {
 		if o.at.After(m.at) {
 			l.containers[id] = o
+		}
+	}
+	for _, o := range l.containers {
+		if o.Status == StatusRunning && o.Health != HealthNone && o.Labels[LabelReplica] != "" {
+			l.update(o.Labels[LabelReplica], func(m *memory) { m.suspect = o.HealthDue })
 		}
 	}
 	l.gone = map[string]time.Time{}
@@ -295,6 +305,9 @@ func (l *loop) onDone(d done) {
 		l.repeat(&m, d)
 	} else {
 		m.failed, m.tries, m.retryAt, m.trouble = "", 0, time.Time{}, ""
+		if d.action.kind == actRecheck {
+			m.suspect = time.Time{}
+		}
 	}
 	l.memory[d.action.key] = m
 	switch {

@@ -36,8 +36,12 @@ type memory struct {
 	retryAt time.Time  // when the next one is due
 	trouble string     // why the last one failed
 	digest  string     // of the image that was prepared
-	outcome *outcome   // the last word on the replica, until the state has it
-	seen    sightings
+	// suspect is, of a container that was listed, when its healthcheck should
+	// have answered next; zero when there is no doubt that it is being run.
+	suspect   time.Time
+	ownPauses int      // that the agent caused and has not heard of yet
+	outcome   *outcome // the last word on the replica, until the state has it
+	seen      sightings
 }
 
 // progress is how far a start has come.
@@ -85,6 +89,7 @@ const (
 	actStart   actionKind = "start"          // prepare, create, start; or take up a created container
 	actRemove  actionKind = "remove"         // stop if it runs, and remove
 	actAutopsy actionKind = "autopsy"        // read the last lines of a container that ended
+	actRecheck actionKind = "recheck"        // see that a healthcheck is being run
 	actNetwork actionKind = "remove-network" // remove a network nobody wants
 )
 

@@ -84,6 +84,10 @@ func (m *memory) note(e Event) {
 	case ActionDie:
 		m.seen.died, m.seen.exitCode = e.Time, e.ExitCode
 	case ActionPause:
+		if m.ownPauses > 0 {
+			m.ownPauses--
+			return
+		}
 		m.seen.changed = "the container was paused by hand"
 	case ActionRename:
 		m.seen.changed = "the container was renamed by hand"

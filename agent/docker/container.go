@@ -324,8 +324,35 @@ func observed(in container.InspectResponse) agent.Container {
 			c.StartedAt = t.UTC()
 		}
 		c.Health, c.HealthOutput = health(s.Health)
+		if c.Health != agent.HealthNone && in.Config != nil {
+			c.HealthDue = healthDue(c.StartedAt, in.Config.Healthcheck, s.Health)
+		}
 	}
 	return c
+}
+
+// The engine's defaults for a healthcheck, and the most that a check is given
+// to answer before it counts as overdue: most take no time at all.
+const (
+	defaultInterval = 30 * time.Second
+	maxCheckTime    = 5 * time.Second
+)
+
+// healthDue is when a check should have answered next: an interval and its own
+// time after the last one, or after the start.
+func healthDue(started time.Time, check *container.HealthConfig, h *container.Health) time.Time {
+	interval, takes := defaultInterval, maxCheckTime
+	if check != nil && check.Interval > 0 {
+		interval = check.Interval
+	}
+	if check != nil && check.Timeout > 0 {
+		takes = min(takes, check.Timeout)
+	}
+	last := started
+	if n := len(h.Log); n > 0 && h.Log[n-1] != nil && h.Log[n-1].End.After(started) {
+		last = h.Log[n-1].End.UTC()
+	}
+	return last.Add(interval + takes)
 }
 
 func trimSlash(name string) string {

@@ -220,8 +220,19 @@ func TestObserved(t *testing.T) {
 		Networks:  map[string]netip.Addr{"n": netip.MustParseAddr("10.0.0.2"), "m": {}},
 		StopGrace: 3 * time.Second,
 	}
+	want.HealthDue = want.StartedAt.Add(defaultInterval + maxCheckTime)
 	if diff := cmp.Diff(want, observed(in), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("observed (-want +got):\n%s", diff)
+	}
+	last := time.Date(2026, 11, 23, 12, 1, 0, 0, time.UTC)
+	in.Config.Healthcheck = &container.HealthConfig{Interval: 2 * time.Second, Timeout: time.Second}
+	in.State.Health.Log[1].End = last
+	if due := observed(in).HealthDue; !due.Equal(last.Add(3 * time.Second)) {
+		t.Errorf("next answer due at %v, want an interval and a timeout after the last", due)
+	}
+	in.State.Health.Log = nil
+	if due := observed(in).HealthDue; !due.Equal(want.StartedAt.Add(3 * time.Second)) {
+		t.Errorf("first answer due at %v, want an interval and a timeout after the start", due)
 	}
 	never := observed(container.InspectResponse{State: &container.State{Status: container.StateCreated, StartedAt: "0001-01-01T00:00:00Z"}})
 	if !never.StartedAt.IsZero() || never.Status != agent.StatusCreated || never.StopGrace != defaultGrace {

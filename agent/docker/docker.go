@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -22,6 +23,9 @@ import (
 
 // apiVersion is what every supported engine speaks.
 const apiVersion = "1.41"
+
+// thawTimeout bounds the end of a pause, which outlives its caller.
+const thawTimeout = 10 * time.Second
 
 // DefaultHost is where Docker's packages put the socket.
 const DefaultHost = "unix:///var/run/docker.sock"
@@ -119,6 +123,19 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 // own: this API version takes no signal.
 func (e *Engine) Stop(ctx context.Context, id string) error {
 	_, err := e.api.ContainerStop(ctx, id, client.ContainerStopOptions{})
+	return translate(err)
+}
+
+// Recheck implements agent.Engine. The engine takes a container's healthchecks
+// up when it is unpaused; it is frozen for some ten milliseconds.
+func (e *Engine) Recheck(ctx context.Context, id string) error {
+	if _, err := e.api.ContainerPause(ctx, id, client.ContainerPauseOptions{}); err != nil {
+		return translate(err)
+	}
+	// Whatever becomes of the caller, it must not stay frozen.
+	thaw, cancel := context.WithTimeout(context.WithoutCancel(ctx), thawTimeout)
+	defer cancel()
+	_, err := e.api.ContainerUnpause(thaw, id, client.ContainerUnpauseOptions{})
 	return translate(err)
 }
 

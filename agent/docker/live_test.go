@@ -320,6 +320,14 @@ func TestLiveEvents(t *testing.T) {
 	if c, err := e.Inspect(ctx, c.ID); err != nil || c.Health != agent.HealthHealthy {
 		t.Errorf("health %s, error %v", c.Health, err)
 	}
+	if err := e.Recheck(ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	wait(agent.ActionPause)
+	wait(agent.ActionUnpause)
+	if c, err := e.Inspect(ctx, c.ID); err != nil || c.Status != agent.StatusRunning || !c.HealthDue.After(c.StartedAt) {
+		t.Errorf("after its healthcheck was taken up again: %+v, error %v", c, err)
+	}
 	if err := e.Stop(ctx, c.ID); err != nil {
 		t.Fatal(err)
 	}
