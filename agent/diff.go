@@ -258,7 +258,15 @@ func (d *differ) present(r cluster.Replica, c *Container) {
 		d.begin(r, c)
 	case StatusExited:
 		d.act(action{kind: actAutopsy, key: r.ID, replica: r, container: c})
-	case StatusRunning, StatusPaused:
+	case StatusPaused:
+		if what := d.drift(r, c); what != "" {
+			d.decide(r, c, outcome{phase: cluster.Failed, reason: what, event: cluster.EventDriftCorrected})
+			return
+		}
+		// No event told that somebody did it: the agent may have been killed, or
+		// the engine stopped, in the middle of a recheck.
+		d.act(action{kind: actRecheck, key: r.ID, container: c, why: "found paused"})
+	case StatusRunning:
 		if what := d.drift(r, c); what != "" {
 			d.decide(r, c, outcome{phase: cluster.Failed, reason: what, event: cluster.EventDriftCorrected})
 			return
@@ -292,8 +300,6 @@ func (d *differ) drift(r cluster.Replica, c *Container) string {
 	switch {
 	case seen.changed != "":
 		return seen.changed
-	case c.Status == StatusPaused:
-		return "the container was paused by hand"
 	case c.Name != ContainerName(r):
 		return "the container was renamed by hand to " + c.Name
 	case !seen.died.IsZero() && c.StartedAt.After(seen.died):

@@ -196,9 +196,15 @@ func TestDiffDrift(t *testing.T) {
 		}, `
 			outcome a Failed "the container was removed by hand" event=drift-corrected
 			report a Failed "the container was removed by hand"`},
+		{"found paused", func(s *scene) {
+			s.assign(running)
+			s.runs(altered(func(c *Container) { c.Status = StatusPaused }))
+		}, `
+			recheck a container=c-a (found paused)`},
 		{"paused by hand", func(s *scene) {
 			s.assign(running)
 			s.runs(altered(func(c *Container) { c.Status = StatusPaused }))
+			s.remember("a", memory{seen: sightings{changed: "the container was paused by hand"}})
 		}, `
 			outcome a Failed "the container was paused by hand" event=drift-corrected
 			report a Failed container=c-a "the container was paused by hand"`},

@@ -80,9 +80,10 @@ type Engine interface {
 	// grace period, both fixed when it was made; it returns when the container
 	// has ended. One that does not run is left alone.
 	Stop(ctx context.Context, id string) error
-	// Recheck makes the engine take up the healthchecks of a running container
-	// again, without stopping it: Docker 20.10 forgets them when it is restarted
-	// under live containers, and would show their last health for ever.
+	// Recheck makes the engine take up the healthchecks of a container again
+	// without stopping it, and lets one go on that is paused. Docker 20.10
+	// forgets healthchecks when it is restarted under live containers, and would
+	// show their last health for ever.
 	Recheck(ctx context.Context, id string) error
 	// Remove removes a container with its anonymous volumes, killing it when it
 	// still runs. ErrNotFound is not reported.

@@ -236,12 +236,14 @@ func (x *executor) autopsy(ctx context.Context, a action) (d done) {
 }
 
 // recheck looks whether a container's healthcheck has answered since, and has
-// it taken up again when it has not.
+// it taken up again when it has not. A paused container goes on.
 func (x *executor) recheck(ctx context.Context, a action) (d done) {
 	d.touched = a.container.ID
 	d.trouble = x.slot(ctx, x.stops, func() error {
 		x.look(ctx, &d)
-		if d.container == nil || d.container.Status != StatusRunning || d.container.HealthDue.After(a.container.HealthDue) {
+		c := d.container
+		if c == nil || c.Status == StatusRunning && c.HealthDue.After(a.container.HealthDue) ||
+			c.Status != StatusRunning && c.Status != StatusPaused {
 			return nil
 		}
 		if err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Recheck(ctx, a.container.ID) }); err != nil {

@@ -415,9 +415,11 @@ func (h *fakeHandle) Recheck(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		h.emitLocked(c, Event{Action: ActionPause})
+		if c.Status == StatusRunning {
+			h.emitLocked(c, Event{Action: ActionPause})
+		}
 		h.emitLocked(c, Event{Action: ActionUnpause})
-		c.Health, c.HealthDue = HealthHealthy, time.Now().Add(fakeInterval)
+		c.Status, c.Health, c.HealthDue = StatusRunning, HealthHealthy, time.Now().Add(fakeInterval)
 		h.emitLocked(c, Event{Action: ActionHealth})
 		return nil
 	})

@@ -106,7 +106,8 @@ func (l *loop) pass(ctx context.Context) time.Time {
 		l.Log.Debug("act", "action", string(a.kind), "key", a.key, "why", a.why)
 		l.update(a.key, func(m *memory) {
 			m.busy, m.reached = a.kind, progress{}
-			if a.kind == actRecheck {
+			m.ownPauses = 0
+			if a.kind == actRecheck && a.container.Status == StatusRunning {
 				m.ownPauses = 1
 			}
 		})
@@ -323,7 +324,10 @@ func (l *loop) repeat(m *memory, d done) {
 	if errors.Is(d.trouble, context.Canceled) {
 		return // it was given up on purpose
 	}
-	m.failed, m.digest = d.action.kind, ""
+	m.failed = d.action.kind
+	if m.failed == actStart {
+		m.digest = ""
+	}
 	m.tries++
 	m.retryAt = d.retryAt
 	if m.retryAt.IsZero() {

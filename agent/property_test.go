@@ -87,7 +87,7 @@ func TestDiffKeepsItsRules(t *testing.T) {
 				}
 			case actRemove:
 				checkRemoval(t, in, a)
-			case actAutopsy, actNetwork:
+			case actAutopsy, actNetwork, actRecheck:
 			}
 		}
 		for service, n := range begun {

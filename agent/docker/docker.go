@@ -129,10 +129,11 @@ func (e *Engine) Stop(ctx context.Context, id string) error {
 // Recheck implements agent.Engine. The engine takes a container's healthchecks
 // up when it is unpaused; it is frozen for some ten milliseconds.
 func (e *Engine) Recheck(ctx context.Context, id string) error {
-	if _, err := e.api.ContainerPause(ctx, id, client.ContainerPauseOptions{}); err != nil {
+	if _, err := e.api.ContainerPause(ctx, id, client.ContainerPauseOptions{}); err != nil && ctx.Err() != nil {
 		return translate(err)
 	}
-	// Whatever becomes of the caller, it must not stay frozen.
+	// Whatever else became of the pause (it may have been paused before, or the
+	// answer was lost) and of the caller, it must not stay frozen.
 	thaw, cancel := context.WithTimeout(context.WithoutCancel(ctx), thawTimeout)
 	defer cancel()
 	_, err := e.api.ContainerUnpause(thaw, id, client.ContainerUnpauseOptions{})

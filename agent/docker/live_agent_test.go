@@ -160,10 +160,10 @@ func TestLiveAgent(t *testing.T) {
 	s.await(t, "ends", cluster.Running)
 	stop()
 	stop = runAgent(t, e, s) // the next process
-	began := time.Now()
 	if err := e.Remove(t.Context(), removed.ContainerID); err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	s.await(t, "removed", cluster.Failed)
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("a container removed by hand was noticed after %v, want 2 s", took)
@@ -181,7 +181,9 @@ func TestLiveAgent(t *testing.T) {
 		t.Errorf("a replica that nobody touched: %+v, error %v", c, err)
 	}
 	// All records but one go; a container of ours that nobody assigned goes too.
-	e.run(t, e.spec("stray", agent.NetworkName(e.cluster, "default")))
+	if _, err := e.Create(t.Context(), e.spec("stray", agent.NetworkName(e.cluster, "default"))); err != nil {
+		t.Fatal(err)
+	}
 	s.update(func() {
 		s.view = &cluster.View{}
 		s.replicas = map[string]cluster.Replica{}
@@ -258,10 +260,10 @@ func TestLiveDrift(t *testing.T) {
 	}
 	for id, hand := range byHand {
 		r := s.await(t, id, cluster.Running)
-		began := time.Now()
 		if err := hand.do(t.Context(), r.ContainerID); err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
+		began := time.Now()
 		failed := s.await(t, id, cluster.Failed)
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("%s was noticed after %v, want 2 s", id, took)
