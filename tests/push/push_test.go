@@ -276,19 +276,18 @@ func TestDrift(t *testing.T) {
 			if err := test.hurt(victim); err != nil {
 				t.Fatal(err)
 			}
-			rig.Eventually(t, 2*time.Second, "three running containers again", func(ctx context.Context) (bool, string) {
+			// The replacement is made within 2 s; how long the engine takes to
+			// start it then is not ours.
+			rig.Eventually(t, 2*time.Second, "a replacement", func(ctx context.Context) (bool, string) {
 				containers, err := s.Node.Engine.Containers(ctx, "sh.jaco.deployment=shop")
 				if err != nil {
 					return false, err.Error()
 				}
-				running, gone := 0, true
+				gone := true
 				for _, c := range containers {
-					if c.State == "running" {
-						running++
-					}
 					gone = gone && c.ID != victim
 				}
-				return running == 3 && gone, fmt.Sprintf("%d running, victim gone: %t", running, gone)
+				return len(containers) == 3 && gone, fmt.Sprintf("%d containers, victim gone: %t", len(containers), gone)
 			}, s.Daemon)
 			s.Eventually(30*time.Second, "healthy again", func(status *cluster.Status) (bool, string) {
 				d := stage.Deployment(status, "shop")

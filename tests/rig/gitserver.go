@@ -117,6 +117,8 @@ type GitSSH struct {
 	proc *Proc
 }
 
+// sshdConfig points the session's shell to an empty home: bash reads the
+// account's .bashrc when sshd starts it, which may do anything, and slowly.
 const sshdConfig = `ListenAddress %s
 HostKey %s
 AuthorizedKeysFile %s
@@ -127,6 +129,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PrintMotd no
+SetEnv HOME=%s GIT_CONFIG_GLOBAL=%s GIT_CONFIG_NOSYSTEM=1
 `
 
 // ServeGitSSH serves the repositories of a directory in the space. Host and
@@ -152,7 +155,7 @@ func ServeGitSSH(ctx context.Context, s *Space, g *Git, root string) (*GitSSH, e
 	}
 	config, authorized := filepath.Join(s.Dir, "sshd_config"), filepath.Join(s.Dir, "authorized_keys")
 	for path, data := range map[string]string{
-		config:                                  fmt.Sprintf(sshdConfig, addr, host.Private, authorized),
+		config:                                  fmt.Sprintf(sshdConfig, addr, host.Private, authorized, s.Dir, filepath.Join(g.Dir, "gitconfig")),
 		authorized:                              client.Public + "\n",
 		filepath.Join(g.Dir, "ssh/known_hosts"): h.KnownHosts,
 	} {
