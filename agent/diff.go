@@ -264,7 +264,12 @@ func (d *differ) present(r cluster.Replica, c *Container) {
 			return
 		}
 		// No event told that somebody did it: the agent may have been killed, or
-		// the engine stopped, in the middle of a recheck.
+		// the engine stopped, in the middle of a recheck. Right after one the
+		// engine may believe in a pause that is over.
+		if calm := d.memory[r.ID].calm; d.now.Before(calm) {
+			d.wakeAt(calm)
+			return
+		}
 		d.act(action{kind: actRecheck, key: r.ID, container: c, why: "found paused"})
 	case StatusRunning:
 		if what := d.drift(r, c); what != "" {
@@ -277,8 +282,12 @@ func (d *differ) present(r cluster.Replica, c *Container) {
 	}
 }
 
-// recheckSlack is how long after the time a healthcheck may answer.
-const recheckSlack = time.Second
+// recheckSlack is how long after the time a healthcheck may answer; recheckCalm
+// how long after a recheck the engine may still speak of its pause.
+const (
+	recheckSlack = time.Second
+	recheckCalm  = 2 * time.Second
+)
 
 // recheck has the healthcheck of a container looked into that the engine may
 // have forgotten, when it should have answered and has not.

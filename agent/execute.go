@@ -242,8 +242,7 @@ func (x *executor) recheck(ctx context.Context, a action) (d done) {
 	d.trouble = x.slot(ctx, x.stops, func() error {
 		x.look(ctx, &d)
 		c := d.container
-		if c == nil || c.Status == StatusRunning && c.HealthDue.After(a.container.HealthDue) ||
-			c.Status != StatusRunning && c.Status != StatusPaused {
+		if c == nil || c.Status != a.container.Status || c.HealthDue.After(a.container.HealthDue) {
 			return nil
 		}
 		if err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Recheck(ctx, a.container.ID) }); err != nil {

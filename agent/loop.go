@@ -104,13 +104,7 @@ func (l *loop) pass(ctx context.Context) time.Time {
 	}
 	for _, a := range p.actions {
 		l.Log.Debug("act", "action", string(a.kind), "key", a.key, "why", a.why)
-		l.update(a.key, func(m *memory) {
-			m.busy, m.reached = a.kind, progress{}
-			m.ownPauses = 0
-			if a.kind == actRecheck && a.container.Status == StatusRunning {
-				m.ownPauses = 1
-			}
-		})
+		l.update(a.key, func(m *memory) { m.busy, m.reached = a.kind, progress{} })
 		l.cancels[a.key] = l.exec.begin(ctx, a)
 	}
 	l.reports.want(now, p.reports, assigned, l.events)
@@ -299,6 +293,9 @@ func (l *loop) onDone(d done) {
 		l.inspect.look(m.seen.container)
 	}
 	m.busy, m.reached = "", progress{}
+	if d.action.kind == actRecheck {
+		m.calm = time.Now().Add(recheckCalm)
+	}
 	if d.digest != "" {
 		m.digest = d.digest
 	}

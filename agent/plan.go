@@ -38,10 +38,11 @@ type memory struct {
 	digest  string     // of the image that was prepared
 	// suspect is, of a container that was listed, when its healthcheck should
 	// have answered next; zero when there is no doubt that it is being run.
-	suspect   time.Time
-	ownPauses int      // that the agent caused and has not heard of yet
-	outcome   *outcome // the last word on the replica, until the state has it
-	seen      sightings
+	suspect time.Time
+	// calm is until when pauses are put down to a recheck.
+	calm    time.Time
+	outcome *outcome // the last word on the replica, until the state has it
+	seen    sightings
 }
 
 // progress is how far a start has come.

@@ -84,8 +84,7 @@ func (m *memory) note(e Event) {
 	case ActionDie:
 		m.seen.died, m.seen.exitCode = e.Time, e.ExitCode
 	case ActionPause:
-		if m.ownPauses > 0 {
-			m.ownPauses--
+		if m.busy == actRecheck || e.Time.Before(m.calm) {
 			return
 		}
 		m.seen.changed = "the container was paused by hand"
