@@ -75,7 +75,10 @@ func (c *Client) Status(ctx context.Context) (*cluster.Status, error) {
 // WatchStatus calls each with the status now and after every change, until ctx
 // ends or each returns an error, which is returned.
 func (c *Client) WatchStatus(ctx context.Context, each func(*cluster.Status) error) error {
-	return c.status(ctx, true, each)
+	if err := c.status(ctx, true, each); err != nil {
+		return err
+	}
+	return errors.New("the daemon ended the watch")
 }
 
 func (c *Client) status(ctx context.Context, watch bool, each func(*cluster.Status) error) error {

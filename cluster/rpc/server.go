@@ -142,7 +142,7 @@ func (s *Server) Status(in *jacov1.StatusRequest, stream grpc.ServerStreamingSer
 		}
 		select {
 		case <-stream.Context().Done():
-			return nil
+			return toStatus(stream.Context().Err()) // a watch has no end that is good
 		case <-state:
 		case <-view:
 		}
