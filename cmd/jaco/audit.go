@@ -151,6 +151,9 @@ func newAuditShow(global *globals, flags *auditFlags) *cobra.Command {
 		Short: "All that is recorded of one commit, or one entry",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOutput(flags.output); err != nil {
+				return err
+			}
 			var request rpc.AuditRequest
 			// A short number is an entry; a commit has at least 7 digits.
 			if number, err := strconv.ParseUint(args[0], 10, 64); err == nil && number > 0 && len(args[0]) < 7 {
@@ -289,8 +292,11 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 			}
 			defer bundle.Close()
 			report, err := cluster.VerifyBundle(bundle, options)
-			if err != nil {
+			if _, failed := errors.AsType[*cluster.VerificationError](err); failed {
 				return &statusError{exitVerification, fmt.Errorf("verification failed: %w", err)}
+			}
+			if err != nil {
+				return err
 			}
 			return showBundleReport(cmd.OutOrStdout(), report, flags.output)
 		},
