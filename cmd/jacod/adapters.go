@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jaco-sh/jaco/agent"
 	"github.com/jaco-sh/jaco/cluster"
@@ -12,22 +14,26 @@ import (
 	"github.com/jaco-sh/jaco/signing"
 )
 
-// chunkBytes is how much object data one command carries; an object that is
-// larger goes alone.
-const chunkBytes = 256 << 10
+// chunkBytes is how much object data one command carries, chunkCount how many
+// objects; one that is larger goes alone.
+const (
+	chunkBytes = 256 << 10
+	chunkCount = 1000
+)
 
 // chunkObjects cuts objects into commands, in their order.
 func chunkObjects(objects []cluster.StoredObject) [][]cluster.StoredObject {
 	var chunks [][]cluster.StoredObject
-	size := chunkBytes
-	for _, o := range objects {
-		if size+len(o.Data) > chunkBytes {
-			chunks = append(chunks, nil)
-			size = 0
+	start, size := 0, 0
+	for i, o := range objects {
+		if i > start && (size+len(o.Data) > chunkBytes || i-start == chunkCount) {
+			chunks = append(chunks, objects[start:i])
+			start, size = i, 0
 		}
 		size += len(o.Data)
-		last := len(chunks) - 1
-		chunks[last] = append(chunks[last], o)
+	}
+	if start < len(objects) {
+		chunks = append(chunks, objects[start:])
 	}
 	return chunks
 }
@@ -117,8 +123,8 @@ func (m *member) waitJudged(ctx context.Context, number uint64) error {
 // that do not compile, and units that wait for a signature.
 func newEvents(before, after *verifier.Record) []cluster.Event {
 	var events []cluster.Event
-	for name, unit := range after.Units {
-		old := before.Units[name].Invalid
+	for _, name := range slices.Sorted(maps.Keys(after.Units)) {
+		unit, old := after.Units[name], before.Units[name].Invalid
 		if unit.Invalid != nil && (old == nil || old.Tree != unit.Invalid.Tree) {
 			events = append(events, cluster.Event{
 				Type: cluster.EventInvalid, Deployment: name, Revision: unit.Invalid.Revision, Message: unit.Invalid.Reason,

@@ -96,6 +96,11 @@ func (d *daemon) supervise(ctx context.Context) error {
 	info, err := loadMembership(d.config.DataDir)
 	switch {
 	case err == nil:
+		// A crash between the last two steps of init leaves its mark: what is a
+		// member's now must not pass for an unfinished init later.
+		if err := endInit(d.config.DataDir); err != nil {
+			return err
+		}
 		m, err := openMember(ctx, d.config, d.logger, info)
 		if err != nil {
 			return err

@@ -67,7 +67,12 @@ func (d *daemon) runGenesis(ctx context.Context, job genesisJob) (m *member, wai
 		}
 	}()
 	g := &genesis{daemon: d, request: job.request, result: job.result}
-	defer func() { err = errors.Join(err, g.close()) }()
+	defer func() {
+		// No reason to undo what was done.
+		if err := g.close(); err != nil {
+			d.logger.Warn("cannot close the repository after init", "error", err)
+		}
+	}()
 	if err := g.prepare(ctx); err != nil {
 		return nil, nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,8 +21,13 @@ type logReader interface {
 // in the order of their times; with follow, as they are written.
 func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica, request rpc.LogsRequest, each func(rpc.LogLine) error) error {
 	options := agent.LogOptions{Follow: request.Follow, Since: request.Since}
-	if request.Tail > 0 {
+	switch {
+	case request.Tail > 0:
 		options.Tail = request.Tail
+	case request.Tail == 0 && !request.Follow:
+		return nil
+	case request.Tail == 0: // for the engine, 0 is all
+		options.Since = time.Now()
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	streams := make([]chan rpc.LogLine, len(replicas))
