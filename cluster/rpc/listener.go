@@ -124,7 +124,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		handshakes.Go(func() {
 			defer forget()
-			l.handshake(ctx, conn)
+			l.handshake(ctx, conn, forget)
 		})
 	}
 }
@@ -178,8 +178,9 @@ func closeConn(e *list.Element) {
 	}
 }
 
-// handshake brings one connection to the branch that it asked for.
-func (l *Listener) handshake(ctx context.Context, raw net.Conn) {
+// handshake brings one connection to the branch that it asked for. It forgets
+// the handshake before it hands over: from then on, Close is not to end it.
+func (l *Listener) handshake(ctx context.Context, raw net.Conn, forget func()) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn := tls.Server(raw, l.config)
@@ -205,6 +206,7 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn) {
 		raw.Close()
 		return
 	}
+	forget()
 	if !to.offer(conn) {
 		l.logger.Debug("nobody takes the connection", "remote", raw.RemoteAddr().String(), "protocol", state.NegotiatedProtocol)
 		raw.Close()
