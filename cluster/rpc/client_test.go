@@ -227,3 +227,17 @@ func TestNobodyAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchNeverEndsWell: whoever waits for something must not take the end of
+// its time for an answer, whichever side notices it first.
+func TestWatchNeverEndsWell(t *testing.T) {
+	c, _ := newMemberControl(t)
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		err := c.WatchStatus(ctx, func(*cluster.Status) error { return nil })
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("the watch ended with %v", err)
+		}
+	}
+}
