@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,12 +22,15 @@ import (
 type fakeLogs struct {
 	lines   map[string][]int
 	errors  map[string]error // after the lines
+	mu      sync.Mutex       // guards the field below
 	options agent.LogOptions
 }
 
 // Logs implements logReader.
 func (f *fakeLogs) Logs(ctx context.Context, r cluster.Replica, o agent.LogOptions, line func(agent.LogLine) error) error {
+	f.mu.Lock()
 	f.options = o
+	f.mu.Unlock()
 	for _, second := range f.lines[r.ID] {
 		if err := line(agent.LogLine{Time: time.Unix(int64(second), 0), Stderr: second%2 == 0, Text: fmt.Sprint(r.ID, second)}); err != nil {
 			return err
