@@ -46,6 +46,12 @@ func (t *tx) apply(e Entry) error {
 		return t.recordEvents(c)
 	case *PutSealed:
 		return t.putSealed(c)
+	case *PutToken:
+		return t.putToken(c)
+	case *AdmitNode:
+		return t.admitNode(c)
+	case *RemoveNode:
+		return t.removeNode(c)
 	}
 	return fmt.Errorf("%w: %T", ErrUnknownCommand, e.Command)
 }

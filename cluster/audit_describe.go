@@ -84,6 +84,14 @@ func (r *AuditRecord) describe(c Command) {
 			items[i] = fmt.Sprintf("%s for %s", item.Name, strings.Join(item.Recipients, " and "))
 		}
 		r.Message = "sealed " + strings.Join(items, ", ")
+	case *PutToken:
+		r.Message = fmt.Sprintf("%s token %s issued, until %s", c.Token.Kind, c.Token.ID, c.Token.ExpiresAt.UTC().Format(time.RFC3339))
+	case *AdmitNode:
+		r.Node = c.Node.Name
+		r.Message = fmt.Sprintf("node %s joined at %s with token %s", c.Node.Name, c.Node.Address, c.Token)
+	case *RemoveNode:
+		r.Node = c.Name
+		r.Message = withReason(fmt.Sprintf("node %s removed", c.Name), c.Reason)
 	}
 }
 
@@ -135,6 +143,7 @@ func (r *AuditRecord) describePlan(p *ApplyPlan) {
 		names []string
 	}{
 		{"replicas to start", each(p.Create, func(c Replica) string { return fmt.Sprintf("%s.%d on %s", c.Service, c.Slot, c.Node) })},
+		{"lost", p.Lose},
 		{"to stop", p.Stop},
 		{"to forget", p.Remove},
 		{"services updated", each(p.Services, func(s Service) string { return s.Name })},

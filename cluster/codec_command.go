@@ -21,7 +21,7 @@ func (w *encoder) command(m *jacov1.Entry, c Command) {
 	case *InitCluster:
 		m.Command = &jacov1.Entry_InitCluster{InitCluster: &jacov1.InitCluster{Meta: w.meta(c.Meta), Node: w.node(c.Node)}}
 	case *UpdateNode:
-		m.Command = &jacov1.Entry_UpdateNode{UpdateNode: &jacov1.UpdateNode{Node: w.node(c.Node)}}
+		m.Command = &jacov1.Entry_UpdateNode{UpdateNode: &jacov1.UpdateNode{Node: w.node(c.Node), Expect: c.Expect}}
 	case *PutObjects:
 		m.Command = &jacov1.Entry_PutObjects{PutObjects: &jacov1.PutObjects{Objects: each(c.Objects, w.object)}}
 	case *AdvanceRevision:
@@ -42,6 +42,12 @@ func (w *encoder) command(m *jacov1.Entry, c Command) {
 		m.Command = &jacov1.Entry_RecordEvents{RecordEvents: &jacov1.RecordEvents{Events: each(c.Events, w.event)}}
 	case *PutSealed:
 		m.Command = &jacov1.Entry_PutSealed{PutSealed: &jacov1.PutSealed{Items: each(c.Items, w.sealed)}}
+	case *PutToken:
+		m.Command = &jacov1.Entry_PutToken{PutToken: &jacov1.PutToken{Token: w.token(c.Token)}}
+	case *AdmitNode:
+		m.Command = &jacov1.Entry_AdmitNode{AdmitNode: &jacov1.AdmitNode{Node: w.node(c.Node), Token: c.Token}}
+	case *RemoveNode:
+		m.Command = &jacov1.Entry_RemoveNode{RemoveNode: &jacov1.RemoveNode{Name: c.Name, Reason: w.text(c.Reason)}}
 	case *objectDigests:
 		m.Command = &jacov1.Entry_ObjectDigests{ObjectDigests: &jacov1.ObjectDigests{Objects: each(c.Objects, w.objectDigest)}}
 	default:
@@ -55,7 +61,7 @@ func (r *decoder) command(m *jacov1.Entry) Command {
 	case *jacov1.Entry_InitCluster:
 		return &InitCluster{Meta: r.meta(c.InitCluster.GetMeta()), Node: r.node(c.InitCluster.GetNode())}
 	case *jacov1.Entry_UpdateNode:
-		return &UpdateNode{Node: r.node(c.UpdateNode.GetNode())}
+		return &UpdateNode{Node: r.node(c.UpdateNode.GetNode()), Expect: c.UpdateNode.GetExpect()}
 	case *jacov1.Entry_PutObjects:
 		return &PutObjects{Objects: each(c.PutObjects.GetObjects(), r.object)}
 	case *jacov1.Entry_AdvanceRevision:
@@ -73,6 +79,12 @@ func (r *decoder) command(m *jacov1.Entry) Command {
 		return &RecordEvents{Events: each(c.RecordEvents.GetEvents(), r.event)}
 	case *jacov1.Entry_PutSealed:
 		return &PutSealed{Items: each(c.PutSealed.GetItems(), r.sealed)}
+	case *jacov1.Entry_PutToken:
+		return &PutToken{Token: r.token(c.PutToken.GetToken())}
+	case *jacov1.Entry_AdmitNode:
+		return &AdmitNode{Node: r.node(c.AdmitNode.GetNode()), Token: c.AdmitNode.GetToken()}
+	case *jacov1.Entry_RemoveNode:
+		return &RemoveNode{Name: c.RemoveNode.GetName(), Reason: c.RemoveNode.GetReason()}
 	case *jacov1.Entry_ObjectDigests:
 		return &objectDigests{Objects: each(c.ObjectDigests.GetObjects(), r.objectDigest)}
 	}
@@ -90,6 +102,7 @@ func (w *encoder) plan(p *ApplyPlan) *jacov1.ApplyPlan {
 		DropService: each(p.DropService, w.serviceKey),
 		Deployments: each(p.Deployments, w.deployment),
 		DropStatus:  p.DropStatus,
+		Lose:        p.Lose,
 	}
 }
 
@@ -103,6 +116,7 @@ func (r *decoder) plan(m *jacov1.ApplyPlan) *ApplyPlan {
 		DropService: each(m.GetDropService(), r.serviceKey),
 		Deployments: each(m.GetDeployments(), r.deployment),
 		DropStatus:  m.GetDropStatus(),
+		Lose:        m.GetLose(),
 	}
 }
 

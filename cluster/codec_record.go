@@ -31,7 +31,7 @@ func (r *decoder) meta(m *jacov1.Meta) Meta {
 func (w *encoder) node(v Node) *jacov1.Node {
 	return &jacov1.Node{
 		Name: v.Name, Address: v.Address, CertificateKey: w.digest(v.CertificateKey), SealKey: v.SealKey,
-		Voter: v.Voter, State: string(v.State), Reason: w.text(v.Reason), Version: v.Version,
+		State: string(v.State), Since: w.time(v.Since), Reason: w.text(v.Reason), Version: v.Version,
 		Cpu: v.CPU, Memory: v.Memory, CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex,
 	}
 }
@@ -39,7 +39,7 @@ func (w *encoder) node(v Node) *jacov1.Node {
 func (r *decoder) node(m *jacov1.Node) Node {
 	return Node{
 		Name: m.GetName(), Address: m.GetAddress(), CertificateKey: r.digest(m.GetCertificateKey()), SealKey: m.GetSealKey(),
-		Voter: m.GetVoter(), State: NodeState(m.GetState()), Reason: m.GetReason(), Version: m.GetVersion(),
+		State: NodeState(m.GetState()), Since: r.time(m.GetSince()), Reason: m.GetReason(), Version: m.GetVersion(),
 		CPU: m.GetCpu(), Memory: m.GetMemory(), CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(),
 	}
 }
@@ -154,6 +154,20 @@ func (w *encoder) sealed(v SealedItem) *jacov1.SealedItem {
 func (r *decoder) sealed(m *jacov1.SealedItem) SealedItem {
 	return SealedItem{
 		Name: m.GetName(), Recipients: m.GetRecipients(), Ciphertext: r.bytes(m.GetCiphertext()), ModifyIndex: m.GetModifyIndex(),
+	}
+}
+
+func (w *encoder) token(v Token) *jacov1.Token {
+	return &jacov1.Token{
+		Id: v.ID, Kind: string(v.Kind), Hash: w.digest(v.Hash), ExpiresAt: w.time(v.ExpiresAt), UsedBy: v.UsedBy,
+		Checkpoint: v.Checkpoint, CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex,
+	}
+}
+
+func (r *decoder) token(m *jacov1.Token) Token {
+	return Token{
+		ID: m.GetId(), Kind: TokenKind(m.GetKind()), Hash: r.digest(m.GetHash()), ExpiresAt: r.time(m.GetExpiresAt()), UsedBy: m.GetUsedBy(),
+		Checkpoint: r.bytes(m.GetCheckpoint()), CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(),
 	}
 }
 

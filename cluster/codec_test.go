@@ -20,6 +20,7 @@ func allCommands() []Command {
 	return []Command{
 		&InitCluster{}, &UpdateNode{}, &PutObjects{}, &AdvanceRevision{}, &RecordRefusal{},
 		&SetSync{}, &ApplyPlan{}, &ReportReplicas{}, &RecordEvents{}, &PutSealed{},
+		&PutToken{}, &AdmitNode{}, &RemoveNode{},
 	}
 }
 

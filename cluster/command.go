@@ -38,6 +38,9 @@ const (
 	KindReportReplicas  CommandKind = "replicas-reported"
 	KindRecordEvents    CommandKind = "events-recorded"
 	KindPutSealed       CommandKind = "secrets-sealed"
+	KindPutToken        CommandKind = "token-issued"
+	KindAdmitNode       CommandKind = "node-joined"
+	KindRemoveNode      CommandKind = "node-removed"
 )
 
 // Entry is what one log entry holds.
@@ -59,9 +62,41 @@ type InitCluster struct {
 }
 
 // UpdateNode adds a node or replaces what is recorded of it. ErrInvalid: a bad
-// name, no address, or an unknown state. The indexes are set by Apply.
+// name, no address, or an unknown state. ErrConflict: Expect is not 0 and the
+// node is not there or its modify index is another. Since and the indexes are
+// set by Apply.
 type UpdateNode struct {
-	Node Node
+	Node   Node
+	Expect uint64
+}
+
+// PutToken issues a token and forgets those that have expired by the entry's
+// time. ErrInvalid: an id that is not 16 hexadecimal digits, an unknown kind,
+// no hash, a token that has expired, or a join token without a checkpoint of at
+// most MaxCheckpointBytes. ErrExists: there is one of that id. UsedBy and the
+// indexes are set by Apply.
+type PutToken struct {
+	Token Token
+}
+
+// AdmitNode makes a node a member and uses up its join token, both or neither.
+// ErrToken: there is no such token, it is of another kind, was used, or has
+// expired by the entry's time. ErrInvalid: what UpdateNode refuses; a
+// certificate key that is missing, or another node's; another node's address.
+// ErrExists: a node of that name is a member and is not Down: only one that
+// does not answer is replaced. The replicas of a replaced node are Lost. The
+// same admission again changes nothing.
+type AdmitNode struct {
+	Node  Node
+	Token string // its id
+}
+
+// RemoveNode takes a node out of the member table: its certificate opens
+// nothing any more, and its replicas are Lost. One that is not there changes
+// nothing. ErrInvalid: it is the last one.
+type RemoveNode struct {
+	Name   string
+	Reason string // for people
 }
 
 // PutObjects brings git objects into the object store. Storing one twice
@@ -105,12 +140,12 @@ type SetSync struct {
 
 // ApplyPlan carries what a scheduling pass decided. It is refused whole:
 // ErrConflict: an object in Expect has moved on; a node to place on, a replica
-// to stop or remove, a service or deployment to drop is not there; a replica to
-// remove is not final; a service to drop still has replicas. ErrExists: a
+// to stop, lose or remove, a service or deployment to drop is not there; a
+// replica to remove is not final; a service to drop still has replicas. ErrExists: a
 // replica to create is there. ErrInvalid: an id that is not of ReplicaID's
 // form, a bad name, a slot below 1, a phase other than Assigned, no Revision or
 // SpecHash, or a NextSerial that shrinks. Services are written first; then
-// replicas are created, stopped, removed; then services are dropped.
+// replicas are lost, created, stopped, removed; then services are dropped.
 type ApplyPlan struct {
 	Expect      []Expectation
 	Create      []Replica // Phase Assigned; CreatedAt and indexes are set by Apply
@@ -120,6 +155,7 @@ type ApplyPlan struct {
 	DropService []ServiceKey
 	Deployments []DeploymentStatus // records to write whole
 	DropStatus  []string           // deployments to forget
+	Lose        []string           // ids of replicas whose node is down: Lost from now on
 }
 
 // ServiceKey identifies a service.
@@ -188,7 +224,10 @@ const (
 	EventConverged          EventType = "converged"
 	EventDegraded           EventType = "degraded"
 	EventAwaitingApproval   EventType = "awaiting-approval"
-	EventInvalid            EventType = "invalid" // an approved revision of a deployment does not compile
+	EventInvalid            EventType = "invalid"   // an approved revision of a deployment does not compile
+	EventClockOff           EventType = "clock-off" // a node's clock is more than a few seconds off the leader's
+	EventMassLoss           EventType = "mass-loss" // too many nodes went down at once; nothing is moved for a while
+	EventVoters             EventType = "voters"    // who votes has changed
 )
 
 // Event is one such happening.
@@ -243,3 +282,12 @@ func (*RecordEvents) Kind() CommandKind { return KindRecordEvents }
 
 // Kind implements Command.
 func (*PutSealed) Kind() CommandKind { return KindPutSealed }
+
+// Kind implements Command.
+func (*PutToken) Kind() CommandKind { return KindPutToken }
+
+// Kind implements Command.
+func (*AdmitNode) Kind() CommandKind { return KindAdmitNode }
+
+// Kind implements Command.
+func (*RemoveNode) Kind() CommandKind { return KindRemoveNode }

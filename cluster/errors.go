@@ -20,6 +20,9 @@ var (
 	// ErrConflict is returned when a command was made from a state that has
 	// moved on; it may be right when it is made again from the present one.
 	ErrConflict = errors.New("conflict")
+	// ErrToken is returned when a join token does not admit anybody: it is
+	// unknown, was used, or has expired.
+	ErrToken = errors.New("token refused")
 	// ErrExists is returned when what a command makes is there already.
 	ErrExists = errors.New("exists already")
 	// ErrNotFound is returned by queries for what state does not hold.

@@ -107,6 +107,8 @@ func (l *loader) record(kind recordKind, body []byte) error {
 		return loadRecord(l, body, &jacov1.Refusal{}, d.refusal, refusals())
 	case recordSealed:
 		return loadRecord(l, body, &jacov1.SealedItem{}, d.sealed, sealedItems())
+	case recordToken:
+		return loadRecord(l, body, &jacov1.Token{}, d.token, tokens())
 	case recordSegment:
 		return loadRecord(l, body, &jacov1.AuditSegment{}, d.segment, segments())
 	case recordObject:

@@ -15,6 +15,7 @@ func (t *tx) applyPlan(p *ApplyPlan) error {
 	// service, and a service goes only after its replicas.
 	return firstError(
 		inOrder(p.Services, t.putService),
+		inOrder(p.Lose, t.loseReplica),
 		inOrder(p.Create, t.createReplica),
 		inOrder(p.Stop, t.stopReplica),
 		inOrder(p.Remove, t.removeReplica),

@@ -92,6 +92,35 @@ func (t *tx) stopReplica(id string) error {
 	return replicas().put(t.Txn, r)
 }
 
+// loseReplica ends a replica whose node is down. A final one stays as it is.
+func (t *tx) loseReplica(id string) error {
+	old := replicas().get(t.Txn, id)
+	if old == nil {
+		return fmt.Errorf("%w: no replica %s to lose", ErrConflict, id)
+	}
+	return t.lose(old, "node "+old.Node+" is down")
+}
+
+// loseReplicasOf ends all replicas of a node.
+func (t *tx) loseReplicasOf(node, reason string) error {
+	for _, r := range replicas().list(t.Txn, "node", node) {
+		if err := t.lose(&r, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) lose(old *Replica, reason string) error {
+	if old.Phase.Final() {
+		return nil
+	}
+	r := *old
+	r.Phase, r.Reason, r.FinishedAt, r.ModifyIndex = Lost, reason, t.now, t.index
+	t.changed = true
+	return replicas().put(t.Txn, r)
+}
+
 // removeReplica forgets a final replica.
 func (t *tx) removeReplica(id string) error {
 	old := replicas().get(t.Txn, id)

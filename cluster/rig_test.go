@@ -55,7 +55,7 @@ func testInit() *InitCluster {
 }
 
 func testNode(name string) Node {
-	return Node{Name: name, Address: name + ":7000", CertificateKey: [32]byte{1}, Voter: true, State: NodeReady, Version: "v1"}
+	return Node{Name: name, Address: name + ":7000", CertificateKey: [32]byte{1}, State: NodeReady, Version: "v1"}
 }
 
 // testObject returns an object with its right id.

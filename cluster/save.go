@@ -38,6 +38,7 @@ const (
 	recordObject     recordKind = 11
 	recordSegment    recordKind = 12
 	recordAudit      recordKind = 13
+	recordToken      recordKind = 14
 	recordEnd        recordKind = 255
 )
 
@@ -81,6 +82,7 @@ func (s *Snapshot) saveTables(rw *recordWriter) {
 	saveTable(s, rw, recordClaim, claims(), rw.encoder.claim)
 	saveTable(s, rw, recordRefusal, refusals(), rw.encoder.refusal)
 	saveTable(s, rw, recordSealed, sealedItems(), rw.encoder.sealed)
+	saveTable(s, rw, recordToken, tokens(), rw.encoder.token)
 }
 
 func saveTable[T any, M proto.Message](s *Snapshot, rw *recordWriter, kind recordKind, t table[T], convert func(T) M) {

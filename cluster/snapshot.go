@@ -142,6 +142,16 @@ func (s *Snapshot) Sealed(name string) (SealedItem, bool) { return find(s, seale
 // SealedItems lists all sealed items.
 func (s *Snapshot) SealedItems() []SealedItem { return sealedItems().list(s.tx, keyIndex) }
 
+// Token returns a token by its id; one that has expired may be gone.
+func (s *Snapshot) Token(id string) (Token, bool) { return find(s, tokens(), id) }
+
+// Tokens lists all tokens.
+func (s *Snapshot) Tokens() []Token { return tokens().list(s.tx, keyIndex) }
+
+// Segments lists the audit segments that the state names, oldest first. Their
+// bodies are in the AuditStore, or have still to be fetched from another node.
+func (s *Snapshot) Segments() []Segment { return segments().list(s.tx, keyIndex) }
+
 // HasObject reports whether a git object is part of the state; its body is in
 // the ObjectStore.
 func (s *Snapshot) HasObject(id signing.Hash) bool {

@@ -34,6 +34,8 @@ type SoftStatus struct {
 	// Head is the newest tip seen; zero: that of the log.
 	Head      signing.Hash
 	FetchedAt time.Time // zero: unknown
+	// Voters holds the names of the nodes that vote.
+	Voters map[string]bool
 	// Fault is what keeps the answering node from writing to its disk, "" when
 	// nothing does. The log cannot say it: it is what cannot be written.
 	Fault string
@@ -77,7 +79,7 @@ func nodeStatuses(in StatusInput) []NodeStatus {
 	out := []NodeStatus{}
 	for _, n := range in.Snapshot.Nodes() {
 		role := "non-voter"
-		if n.Voter {
+		if in.Soft.Voters[n.Name] {
 			role = "voter"
 		}
 		s := NodeStatus{

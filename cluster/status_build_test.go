@@ -296,7 +296,7 @@ func TestStatusSoft(t *testing.T) {
 func TestStatusNodes(t *testing.T) {
 	r := initialized(t)
 	down := testNode("node-0")
-	down.State, down.Reason, down.Voter = NodeNotReady, "no engine", false
+	down.State, down.Reason = NodeNotReady, "no engine"
 	r.must(&UpdateNode{Node: down})
 	r.replicaAt(1, 1, "1", ReplicaReport{Phase: Healthy})
 	r.replicaAt(2, 2, "1", ReplicaReport{Phase: Failed})

@@ -149,7 +149,7 @@ func newDB() (*memdb.MemDB, error) {
 	for _, s := range []*memdb.TableSchema{
 		positions().schema(), metas().schema(), syncs().schema(), nodes().schema(),
 		replicas().schema(), services().schema(), deployments().schema(), claims().schema(),
-		refusals().schema(), sealedItems().schema(), knownObjects().schema(),
+		refusals().schema(), sealedItems().schema(), tokens().schema(), knownObjects().schema(),
 		segments().schema(), auditEntries().schema(),
 	} {
 		schema.Tables[s.Name] = s

@@ -42,10 +42,10 @@ type Node struct {
 	// SealKey is the node's age recipient ("age1…"): sealed items are
 	// encrypted to it.
 	SealKey string
-	Voter   bool
 	State   NodeState
-	Reason  string // of State, for people
-	Version string // of jacod
+	Since   time.Time // when State last changed
+	Reason  string    // of State, for people
+	Version string    // of jacod
 	// CPU (billionths of a core) and Memory (bytes) are what the engine has.
 	CPU    int64
 	Memory int64
@@ -60,7 +60,38 @@ type NodeState string
 // The states of a node, as status shows them.
 const (
 	NodeReady    NodeState = "Ready"
-	NodeNotReady NodeState = "NotReady" // its engine or its daemon does not answer; nothing moves
+	NodeNotReady NodeState = "NotReady" // its engine does not answer; nothing moves
+	NodeSuspect  NodeState = "Suspect"  // it has missed heartbeats; its endpoints step back, nothing moves
+	NodeDown     NodeState = "Down"     // it does not answer: its replicas are placed elsewhere
+)
+
+// Alive reports whether the node's jacod answers.
+func (s NodeState) Alive() bool { return s == NodeReady || s == NodeNotReady }
+
+// Token lets whoever holds its secret join the cluster, once, or read its
+// status until it expires. The secret itself is nowhere in the state.
+type Token struct {
+	ID   string // 16 hexadecimal digits; public
+	Kind TokenKind
+	// Hash is the SHA-256 of the secret.
+	Hash      [32]byte
+	ExpiresAt time.Time
+	UsedBy    string // the node that joined with it; "" when none did
+	// Checkpoint is what a joining node pins (verifier.Checkpoint); its
+	// SHA-256 is in the token that the operator carries. Join tokens only.
+	Checkpoint []byte
+
+	CreateIndex uint64
+	ModifyIndex uint64
+}
+
+// TokenKind says what a token is good for.
+type TokenKind string
+
+// The kinds of tokens.
+const (
+	TokenJoin TokenKind = "join" // to become a member, once
+	TokenRead TokenKind = "read" // to read status and audit from afar
 )
 
 // Claim is what a leader says that the repository's accepted revision is. It

@@ -37,7 +37,7 @@ func TestClusterState(t *testing.T) {
 		},
 		Node: cluster.Node{
 			Name: n.name, Address: n.address, CertificateKey: n.id.KeyHash(), SealKey: n.id.Recipient(),
-			Voter: true, State: cluster.NodeReady,
+			State: cluster.NodeReady,
 		},
 	}
 	result, err := n.Propose(t.Context(), actor, init)

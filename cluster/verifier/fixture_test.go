@@ -62,7 +62,7 @@ func newBench(t *testing.T) *bench {
 	b.state = rig.Must[*cluster.State](t)(cluster.NewState(b.objects, cluster.NewMemoryAudit()))
 	b.apply(b.now, &cluster.InitCluster{
 		Meta: cluster.Meta{ID: "0123456789abcdef", Name: "test", CA: []byte("pem"), Repo: cluster.Repo{URL: bare, Branch: "main"}, Anchor: b.anchor},
-		Node: cluster.Node{Name: "n1", Address: "127.0.0.1:7000", CertificateKey: [32]byte{1}, SealKey: "age1x", Voter: true, State: cluster.NodeReady},
+		Node: cluster.Node{Name: "n1", Address: "127.0.0.1:7000", CertificateKey: [32]byte{1}, SealKey: "age1x", State: cluster.NodeReady},
 	})
 	b.load()
 	if _, err := PinAnchor(b.dir, "c1", b.objects, b.anchor); err != nil {

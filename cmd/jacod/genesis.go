@@ -156,7 +156,7 @@ func (g *genesis) prepare(ctx context.Context) error {
 	g.meta = cluster.Meta{ID: g.info.Cluster, Name: request.ClusterName, CA: g.authority.CertificatePEM(), Repo: repo, Anchor: anchor}
 	g.node = cluster.Node{
 		Name: d.config.Name, Address: d.address, CertificateKey: g.identity.KeyHash(), SealKey: g.identity.Recipient(),
-		Voter: true, State: cluster.NodeNotReady, Reason: "starting", Version: version,
+		State: cluster.NodeNotReady, Reason: "starting", Version: version,
 	}
 	*g.result = rpc.InitResult{ClusterID: g.info.Cluster, Repo: repo.URL, Branch: repo.Branch, Anchor: anchor.String()}
 	g.result.Lines = append(trustLines(trust), g.nextSteps()...)

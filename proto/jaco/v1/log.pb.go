@@ -236,6 +236,9 @@ type Entry struct {
 	//	*Entry_ReportReplicas
 	//	*Entry_RecordEvents
 	//	*Entry_PutSealed
+	//	*Entry_PutToken
+	//	*Entry_AdmitNode
+	//	*Entry_RemoveNode
 	//	*Entry_ObjectDigests
 	Command       isEntry_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
@@ -383,6 +386,33 @@ func (x *Entry) GetPutSealed() *PutSealed {
 	return nil
 }
 
+func (x *Entry) GetPutToken() *PutToken {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_PutToken); ok {
+			return x.PutToken
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetAdmitNode() *AdmitNode {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_AdmitNode); ok {
+			return x.AdmitNode
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRemoveNode() *RemoveNode {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_RemoveNode); ok {
+			return x.RemoveNode
+		}
+	}
+	return nil
+}
+
 func (x *Entry) GetObjectDigests() *ObjectDigests {
 	if x != nil {
 		if x, ok := x.Command.(*Entry_ObjectDigests); ok {
@@ -436,6 +466,18 @@ type Entry_PutSealed struct {
 	PutSealed *PutSealed `protobuf:"bytes,25,opt,name=put_sealed,json=putSealed,proto3,oneof"`
 }
 
+type Entry_PutToken struct {
+	PutToken *PutToken `protobuf:"bytes,26,opt,name=put_token,json=putToken,proto3,oneof"`
+}
+
+type Entry_AdmitNode struct {
+	AdmitNode *AdmitNode `protobuf:"bytes,27,opt,name=admit_node,json=admitNode,proto3,oneof"`
+}
+
+type Entry_RemoveNode struct {
+	RemoveNode *RemoveNode `protobuf:"bytes,28,opt,name=remove_node,json=removeNode,proto3,oneof"`
+}
+
 type Entry_ObjectDigests struct {
 	// Never in the log: what the audit log keeps of put_objects.
 	ObjectDigests *ObjectDigests `protobuf:"bytes,15,opt,name=object_digests,json=objectDigests,proto3,oneof"`
@@ -460,6 +502,12 @@ func (*Entry_ReportReplicas) isEntry_Command() {}
 func (*Entry_RecordEvents) isEntry_Command() {}
 
 func (*Entry_PutSealed) isEntry_Command() {}
+
+func (*Entry_PutToken) isEntry_Command() {}
+
+func (*Entry_AdmitNode) isEntry_Command() {}
+
+func (*Entry_RemoveNode) isEntry_Command() {}
 
 func (*Entry_ObjectDigests) isEntry_Command() {}
 
@@ -568,8 +616,10 @@ func (x *InitCluster) GetNode() *Node {
 }
 
 type UpdateNode struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The node's modify index as the proposer saw it; 0: whatever it is.
+	Expect        uint64 `protobuf:"varint,2,opt,name=expect,proto3" json:"expect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,6 +661,161 @@ func (x *UpdateNode) GetNode() *Node {
 	return nil
 }
 
+func (x *UpdateNode) GetExpect() uint64 {
+	if x != nil {
+		return x.Expect
+	}
+	return 0
+}
+
+type PutToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutToken) Reset() {
+	*x = PutToken{}
+	mi := &file_jaco_v1_log_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutToken) ProtoMessage() {}
+
+func (x *PutToken) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_log_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutToken.ProtoReflect.Descriptor instead.
+func (*PutToken) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PutToken) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type AdmitNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitNode) Reset() {
+	*x = AdmitNode{}
+	mi := &file_jaco_v1_log_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitNode) ProtoMessage() {}
+
+func (x *AdmitNode) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_log_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitNode.ProtoReflect.Descriptor instead.
+func (*AdmitNode) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AdmitNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AdmitNode) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type RemoveNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNode) Reset() {
+	*x = RemoveNode{}
+	mi := &file_jaco_v1_log_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNode) ProtoMessage() {}
+
+func (x *RemoveNode) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_log_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNode.ProtoReflect.Descriptor instead.
+func (*RemoveNode) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RemoveNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveNode) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type PutObjects struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Objects       []*StoredObject        `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
@@ -620,7 +825,7 @@ type PutObjects struct {
 
 func (x *PutObjects) Reset() {
 	*x = PutObjects{}
-	mi := &file_jaco_v1_log_proto_msgTypes[4]
+	mi := &file_jaco_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +837,7 @@ func (x *PutObjects) String() string {
 func (*PutObjects) ProtoMessage() {}
 
 func (x *PutObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[4]
+	mi := &file_jaco_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +850,7 @@ func (x *PutObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObjects.ProtoReflect.Descriptor instead.
 func (*PutObjects) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PutObjects) GetObjects() []*StoredObject {
@@ -664,7 +869,7 @@ type AdvanceRevision struct {
 
 func (x *AdvanceRevision) Reset() {
 	*x = AdvanceRevision{}
-	mi := &file_jaco_v1_log_proto_msgTypes[5]
+	mi := &file_jaco_v1_log_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +881,7 @@ func (x *AdvanceRevision) String() string {
 func (*AdvanceRevision) ProtoMessage() {}
 
 func (x *AdvanceRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[5]
+	mi := &file_jaco_v1_log_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +894,7 @@ func (x *AdvanceRevision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceRevision.ProtoReflect.Descriptor instead.
 func (*AdvanceRevision) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AdvanceRevision) GetClaim() *Claim {
@@ -708,7 +913,7 @@ type RecordRefusal struct {
 
 func (x *RecordRefusal) Reset() {
 	*x = RecordRefusal{}
-	mi := &file_jaco_v1_log_proto_msgTypes[6]
+	mi := &file_jaco_v1_log_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +925,7 @@ func (x *RecordRefusal) String() string {
 func (*RecordRefusal) ProtoMessage() {}
 
 func (x *RecordRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[6]
+	mi := &file_jaco_v1_log_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +938,7 @@ func (x *RecordRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordRefusal.ProtoReflect.Descriptor instead.
 func (*RecordRefusal) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RecordRefusal) GetRefusal() *Refusal {
@@ -754,7 +959,7 @@ type SetSync struct {
 
 func (x *SetSync) Reset() {
 	*x = SetSync{}
-	mi := &file_jaco_v1_log_proto_msgTypes[7]
+	mi := &file_jaco_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +971,7 @@ func (x *SetSync) String() string {
 func (*SetSync) ProtoMessage() {}
 
 func (x *SetSync) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[7]
+	mi := &file_jaco_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +984,7 @@ func (x *SetSync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSync.ProtoReflect.Descriptor instead.
 func (*SetSync) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{7}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetSync) GetState() string {
@@ -813,13 +1018,14 @@ type ApplyPlan struct {
 	DropService   []*ServiceKey          `protobuf:"bytes,6,rep,name=drop_service,json=dropService,proto3" json:"drop_service,omitempty"`
 	Deployments   []*DeploymentStatus    `protobuf:"bytes,7,rep,name=deployments,proto3" json:"deployments,omitempty"`
 	DropStatus    []string               `protobuf:"bytes,8,rep,name=drop_status,json=dropStatus,proto3" json:"drop_status,omitempty"`
+	Lose          []string               `protobuf:"bytes,9,rep,name=lose,proto3" json:"lose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplyPlan) Reset() {
 	*x = ApplyPlan{}
-	mi := &file_jaco_v1_log_proto_msgTypes[8]
+	mi := &file_jaco_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1037,7 @@ func (x *ApplyPlan) String() string {
 func (*ApplyPlan) ProtoMessage() {}
 
 func (x *ApplyPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[8]
+	mi := &file_jaco_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1050,7 @@ func (x *ApplyPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyPlan.ProtoReflect.Descriptor instead.
 func (*ApplyPlan) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ApplyPlan) GetExpect() []*Expectation {
@@ -903,6 +1109,13 @@ func (x *ApplyPlan) GetDropStatus() []string {
 	return nil
 }
 
+func (x *ApplyPlan) GetLose() []string {
+	if x != nil {
+		return x.Lose
+	}
+	return nil
+}
+
 type ReportReplicas struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -913,7 +1126,7 @@ type ReportReplicas struct {
 
 func (x *ReportReplicas) Reset() {
 	*x = ReportReplicas{}
-	mi := &file_jaco_v1_log_proto_msgTypes[9]
+	mi := &file_jaco_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -925,7 +1138,7 @@ func (x *ReportReplicas) String() string {
 func (*ReportReplicas) ProtoMessage() {}
 
 func (x *ReportReplicas) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[9]
+	mi := &file_jaco_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -938,7 +1151,7 @@ func (x *ReportReplicas) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReplicas.ProtoReflect.Descriptor instead.
 func (*ReportReplicas) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReportReplicas) GetNode() string {
@@ -964,7 +1177,7 @@ type RecordEvents struct {
 
 func (x *RecordEvents) Reset() {
 	*x = RecordEvents{}
-	mi := &file_jaco_v1_log_proto_msgTypes[10]
+	mi := &file_jaco_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1189,7 @@ func (x *RecordEvents) String() string {
 func (*RecordEvents) ProtoMessage() {}
 
 func (x *RecordEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[10]
+	mi := &file_jaco_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1202,7 @@ func (x *RecordEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordEvents.ProtoReflect.Descriptor instead.
 func (*RecordEvents) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RecordEvents) GetEvents() []*Event {
@@ -1008,7 +1221,7 @@ type PutSealed struct {
 
 func (x *PutSealed) Reset() {
 	*x = PutSealed{}
-	mi := &file_jaco_v1_log_proto_msgTypes[11]
+	mi := &file_jaco_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1233,7 @@ func (x *PutSealed) String() string {
 func (*PutSealed) ProtoMessage() {}
 
 func (x *PutSealed) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[11]
+	mi := &file_jaco_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1246,7 @@ func (x *PutSealed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSealed.ProtoReflect.Descriptor instead.
 func (*PutSealed) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PutSealed) GetItems() []*SealedItem {
@@ -1054,7 +1267,7 @@ type ObjectDigests struct {
 
 func (x *ObjectDigests) Reset() {
 	*x = ObjectDigests{}
-	mi := &file_jaco_v1_log_proto_msgTypes[12]
+	mi := &file_jaco_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1279,7 @@ func (x *ObjectDigests) String() string {
 func (*ObjectDigests) ProtoMessage() {}
 
 func (x *ObjectDigests) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[12]
+	mi := &file_jaco_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1292,7 @@ func (x *ObjectDigests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectDigests.ProtoReflect.Descriptor instead.
 func (*ObjectDigests) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ObjectDigests) GetObjects() []*ObjectDigest {
@@ -1101,7 +1314,7 @@ type ObjectDigest struct {
 
 func (x *ObjectDigest) Reset() {
 	*x = ObjectDigest{}
-	mi := &file_jaco_v1_log_proto_msgTypes[13]
+	mi := &file_jaco_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1326,7 @@ func (x *ObjectDigest) String() string {
 func (*ObjectDigest) ProtoMessage() {}
 
 func (x *ObjectDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[13]
+	mi := &file_jaco_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1339,7 @@ func (x *ObjectDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectDigest.ProtoReflect.Descriptor instead.
 func (*ObjectDigest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ObjectDigest) GetId() []byte {
@@ -1168,7 +1381,7 @@ type StoredObject struct {
 
 func (x *StoredObject) Reset() {
 	*x = StoredObject{}
-	mi := &file_jaco_v1_log_proto_msgTypes[14]
+	mi := &file_jaco_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1393,7 @@ func (x *StoredObject) String() string {
 func (*StoredObject) ProtoMessage() {}
 
 func (x *StoredObject) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[14]
+	mi := &file_jaco_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1406,7 @@ func (x *StoredObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredObject.ProtoReflect.Descriptor instead.
 func (*StoredObject) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StoredObject) GetId() []byte {
@@ -1233,7 +1446,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_jaco_v1_log_proto_msgTypes[15]
+	mi := &file_jaco_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1458,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[15]
+	mi := &file_jaco_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1471,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Meta) GetId() string {
@@ -1329,7 +1542,7 @@ type Repo struct {
 
 func (x *Repo) Reset() {
 	*x = Repo{}
-	mi := &file_jaco_v1_log_proto_msgTypes[16]
+	mi := &file_jaco_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1554,7 @@ func (x *Repo) String() string {
 func (*Repo) ProtoMessage() {}
 
 func (x *Repo) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[16]
+	mi := &file_jaco_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1567,7 @@ func (x *Repo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repo.ProtoReflect.Descriptor instead.
 func (*Repo) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Repo) GetUrl() string {
@@ -1391,7 +1604,6 @@ type Node struct {
 	Address        string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	CertificateKey []byte                 `protobuf:"bytes,3,opt,name=certificate_key,json=certificateKey,proto3" json:"certificate_key,omitempty"`
 	SealKey        string                 `protobuf:"bytes,4,opt,name=seal_key,json=sealKey,proto3" json:"seal_key,omitempty"`
-	Voter          bool                   `protobuf:"varint,5,opt,name=voter,proto3" json:"voter,omitempty"`
 	State          string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
 	Reason         string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
 	Version        string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
@@ -1399,13 +1611,14 @@ type Node struct {
 	Memory         int64                  `protobuf:"varint,10,opt,name=memory,proto3" json:"memory,omitempty"`
 	CreateIndex    uint64                 `protobuf:"varint,11,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	ModifyIndex    uint64                 `protobuf:"varint,12,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	Since          *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_jaco_v1_log_proto_msgTypes[17]
+	mi := &file_jaco_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1630,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[17]
+	mi := &file_jaco_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1643,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Node) GetName() string {
@@ -1459,13 +1672,6 @@ func (x *Node) GetSealKey() string {
 		return x.SealKey
 	}
 	return ""
-}
-
-func (x *Node) GetVoter() bool {
-	if x != nil {
-		return x.Voter
-	}
-	return false
 }
 
 func (x *Node) GetState() string {
@@ -1517,6 +1723,113 @@ func (x *Node) GetModifyIndex() uint64 {
 	return 0
 }
 
+func (x *Node) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	UsedBy        string                 `protobuf:"bytes,5,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
+	Checkpoint    []byte                 `protobuf:"bytes,6,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	CreateIndex   uint64                 `protobuf:"varint,7,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
+	ModifyIndex   uint64                 `protobuf:"varint,8,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_jaco_v1_log_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_log_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Token) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Token) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Token) GetUsedBy() string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return ""
+}
+
+func (x *Token) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Token) GetCreateIndex() uint64 {
+	if x != nil {
+		return x.CreateIndex
+	}
+	return 0
+}
+
+func (x *Token) GetModifyIndex() uint64 {
+	if x != nil {
+		return x.ModifyIndex
+	}
+	return 0
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1531,7 +1844,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_jaco_v1_log_proto_msgTypes[18]
+	mi := &file_jaco_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1543,7 +1856,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[18]
+	mi := &file_jaco_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1556,7 +1869,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Claim) GetNumber() uint64 {
@@ -1616,7 +1929,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_jaco_v1_log_proto_msgTypes[19]
+	mi := &file_jaco_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1628,7 +1941,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[19]
+	mi := &file_jaco_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1641,7 +1954,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refusal) GetHead() []byte {
@@ -1706,7 +2019,7 @@ type Sync struct {
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_jaco_v1_log_proto_msgTypes[20]
+	mi := &file_jaco_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +2031,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[20]
+	mi := &file_jaco_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +2044,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Sync) GetState() string {
@@ -1800,7 +2113,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_jaco_v1_log_proto_msgTypes[21]
+	mi := &file_jaco_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +2125,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[21]
+	mi := &file_jaco_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +2138,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Replica) GetId() string {
@@ -2004,7 +2317,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_jaco_v1_log_proto_msgTypes[22]
+	mi := &file_jaco_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2329,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[22]
+	mi := &file_jaco_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2342,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Service) GetDeployment() string {
@@ -2096,7 +2409,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	mi := &file_jaco_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2421,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	mi := &file_jaco_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2434,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Rollout) GetState() string {
@@ -2183,7 +2496,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_jaco_v1_log_proto_msgTypes[24]
+	mi := &file_jaco_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2508,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[24]
+	mi := &file_jaco_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2521,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ServiceKey) GetDeployment() string {
@@ -2238,7 +2551,7 @@ type DeploymentStatus struct {
 
 func (x *DeploymentStatus) Reset() {
 	*x = DeploymentStatus{}
-	mi := &file_jaco_v1_log_proto_msgTypes[25]
+	mi := &file_jaco_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2563,7 @@ func (x *DeploymentStatus) String() string {
 func (*DeploymentStatus) ProtoMessage() {}
 
 func (x *DeploymentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[25]
+	mi := &file_jaco_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2576,7 @@ func (x *DeploymentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentStatus.ProtoReflect.Descriptor instead.
 func (*DeploymentStatus) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeploymentStatus) GetName() string {
@@ -2312,7 +2625,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_jaco_v1_log_proto_msgTypes[26]
+	mi := &file_jaco_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2637,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[26]
+	mi := &file_jaco_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2650,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Expectation) GetKind() ExpectKind {
@@ -2380,7 +2693,7 @@ type ReplicaReport struct {
 
 func (x *ReplicaReport) Reset() {
 	*x = ReplicaReport{}
-	mi := &file_jaco_v1_log_proto_msgTypes[27]
+	mi := &file_jaco_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2705,7 @@ func (x *ReplicaReport) String() string {
 func (*ReplicaReport) ProtoMessage() {}
 
 func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[27]
+	mi := &file_jaco_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2718,7 @@ func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaReport.ProtoReflect.Descriptor instead.
 func (*ReplicaReport) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReplicaReport) GetId() string {
@@ -2493,7 +2806,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_jaco_v1_log_proto_msgTypes[28]
+	mi := &file_jaco_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2818,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[28]
+	mi := &file_jaco_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2831,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Event) GetType() string {
@@ -2582,7 +2895,7 @@ type SealedItem struct {
 
 func (x *SealedItem) Reset() {
 	*x = SealedItem{}
-	mi := &file_jaco_v1_log_proto_msgTypes[29]
+	mi := &file_jaco_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2907,7 @@ func (x *SealedItem) String() string {
 func (*SealedItem) ProtoMessage() {}
 
 func (x *SealedItem) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[29]
+	mi := &file_jaco_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2920,7 @@ func (x *SealedItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedItem.ProtoReflect.Descriptor instead.
 func (*SealedItem) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SealedItem) GetName() string {
@@ -2651,7 +2964,7 @@ type SnapshotHead struct {
 
 func (x *SnapshotHead) Reset() {
 	*x = SnapshotHead{}
-	mi := &file_jaco_v1_log_proto_msgTypes[30]
+	mi := &file_jaco_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2976,7 @@ func (x *SnapshotHead) String() string {
 func (*SnapshotHead) ProtoMessage() {}
 
 func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[30]
+	mi := &file_jaco_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2989,7 @@ func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHead.ProtoReflect.Descriptor instead.
 func (*SnapshotHead) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SnapshotHead) GetIndex() uint64 {
@@ -2720,7 +3033,7 @@ type AuditSegment struct {
 
 func (x *AuditSegment) Reset() {
 	*x = AuditSegment{}
-	mi := &file_jaco_v1_log_proto_msgTypes[31]
+	mi := &file_jaco_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +3045,7 @@ func (x *AuditSegment) String() string {
 func (*AuditSegment) ProtoMessage() {}
 
 func (x *AuditSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[31]
+	mi := &file_jaco_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +3058,7 @@ func (x *AuditSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSegment.ProtoReflect.Descriptor instead.
 func (*AuditSegment) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AuditSegment) GetFirst() uint64 {
@@ -2780,7 +3093,7 @@ var File_jaco_v1_log_proto protoreflect.FileDescriptor
 
 const file_jaco_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x11jaco/v1/log.proto\x12\ajaco.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x05\n" +
+	"\x11jaco/v1/log.proto\x12\ajaco.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\a\n" +
 	"\x05Entry\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12$\n" +
 	"\x05actor\x18\x02 \x01(\v2\x0e.jaco.v1.ActorR\x05actor\x129\n" +
@@ -2797,7 +3110,12 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x0freport_replicas\x18\x17 \x01(\v2\x17.jaco.v1.ReportReplicasH\x00R\x0ereportReplicas\x12<\n" +
 	"\rrecord_events\x18\x18 \x01(\v2\x15.jaco.v1.RecordEventsH\x00R\frecordEvents\x123\n" +
 	"\n" +
-	"put_sealed\x18\x19 \x01(\v2\x12.jaco.v1.PutSealedH\x00R\tputSealed\x12?\n" +
+	"put_sealed\x18\x19 \x01(\v2\x12.jaco.v1.PutSealedH\x00R\tputSealed\x120\n" +
+	"\tput_token\x18\x1a \x01(\v2\x11.jaco.v1.PutTokenH\x00R\bputToken\x123\n" +
+	"\n" +
+	"admit_node\x18\x1b \x01(\v2\x12.jaco.v1.AdmitNodeH\x00R\tadmitNode\x126\n" +
+	"\vremove_node\x18\x1c \x01(\v2\x13.jaco.v1.RemoveNodeH\x00R\n" +
+	"removeNode\x12?\n" +
 	"\x0eobject_digests\x18\x0f \x01(\v2\x16.jaco.v1.ObjectDigestsH\x00R\robjectDigestsB\t\n" +
 	"\acommand\"/\n" +
 	"\x05Actor\x12\x12\n" +
@@ -2805,10 +3123,20 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"S\n" +
 	"\vInitCluster\x12!\n" +
 	"\x04meta\x18\x01 \x01(\v2\r.jaco.v1.MetaR\x04meta\x12!\n" +
-	"\x04node\x18\x02 \x01(\v2\r.jaco.v1.NodeR\x04node\"/\n" +
+	"\x04node\x18\x02 \x01(\v2\r.jaco.v1.NodeR\x04node\"G\n" +
 	"\n" +
 	"UpdateNode\x12!\n" +
-	"\x04node\x18\x01 \x01(\v2\r.jaco.v1.NodeR\x04node\"=\n" +
+	"\x04node\x18\x01 \x01(\v2\r.jaco.v1.NodeR\x04node\x12\x16\n" +
+	"\x06expect\x18\x02 \x01(\x04R\x06expect\"0\n" +
+	"\bPutToken\x12$\n" +
+	"\x05token\x18\x01 \x01(\v2\x0e.jaco.v1.TokenR\x05token\"D\n" +
+	"\tAdmitNode\x12!\n" +
+	"\x04node\x18\x01 \x01(\v2\r.jaco.v1.NodeR\x04node\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"8\n" +
+	"\n" +
+	"RemoveNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"=\n" +
 	"\n" +
 	"PutObjects\x12/\n" +
 	"\aobjects\x18\x01 \x03(\v2\x15.jaco.v1.StoredObjectR\aobjects\"7\n" +
@@ -2819,7 +3147,7 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\aSetSync\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04head\x18\x03 \x01(\fR\x04head\"\xd3\x02\n" +
+	"\x04head\x18\x03 \x01(\fR\x04head\"\xe7\x02\n" +
 	"\tApplyPlan\x12,\n" +
 	"\x06expect\x18\x01 \x03(\v2\x14.jaco.v1.ExpectationR\x06expect\x12(\n" +
 	"\x06create\x18\x02 \x03(\v2\x10.jaco.v1.ReplicaR\x06create\x12\x12\n" +
@@ -2829,7 +3157,8 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\fdrop_service\x18\x06 \x03(\v2\x13.jaco.v1.ServiceKeyR\vdropService\x12;\n" +
 	"\vdeployments\x18\a \x03(\v2\x19.jaco.v1.DeploymentStatusR\vdeployments\x12\x1f\n" +
 	"\vdrop_status\x18\b \x03(\tR\n" +
-	"dropStatus\"V\n" +
+	"dropStatus\x12\x12\n" +
+	"\x04lose\x18\t \x03(\tR\x04lose\"V\n" +
 	"\x0eReportReplicas\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x120\n" +
 	"\areports\x18\x02 \x03(\v2\x16.jaco.v1.ReplicaReportR\areports\"6\n" +
@@ -2862,13 +3191,12 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x06branch\x18\x02 \x01(\tR\x06branch\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x1f\n" +
 	"\vknown_hosts\x18\x04 \x01(\fR\n" +
-	"knownHosts\"\xc6\x02\n" +
+	"knownHosts\"\xe8\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12'\n" +
 	"\x0fcertificate_key\x18\x03 \x01(\fR\x0ecertificateKey\x12\x19\n" +
 	"\bseal_key\x18\x04 \x01(\tR\asealKey\x12\x14\n" +
-	"\x05voter\x18\x05 \x01(\bR\x05voter\x12\x14\n" +
 	"\x05state\x18\x06 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\a \x01(\tR\x06reason\x12\x18\n" +
 	"\aversion\x18\b \x01(\tR\aversion\x12\x10\n" +
@@ -2876,7 +3204,20 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x06memory\x18\n" +
 	" \x01(\x03R\x06memory\x12!\n" +
 	"\fcreate_index\x18\v \x01(\x04R\vcreateIndex\x12!\n" +
-	"\fmodify_index\x18\f \x01(\x04R\vmodifyIndex\"\xa9\x01\n" +
+	"\fmodify_index\x18\f \x01(\x04R\vmodifyIndex\x120\n" +
+	"\x05since\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05sinceJ\x04\b\x05\x10\x06\"\xf9\x01\n" +
+	"\x05Token\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x17\n" +
+	"\aused_by\x18\x05 \x01(\tR\x06usedBy\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x06 \x01(\fR\n" +
+	"checkpoint\x12!\n" +
+	"\fcreate_index\x18\a \x01(\x04R\vcreateIndex\x12!\n" +
+	"\fmodify_index\x18\b \x01(\x04R\vmodifyIndex\"\xa9\x01\n" +
 	"\x05Claim\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\fR\x04from\x12\x16\n" +
@@ -3052,7 +3393,7 @@ func file_jaco_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_jaco_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_jaco_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_jaco_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_jaco_v1_log_proto_goTypes = []any{
 	(ObjectType)(0),               // 0: jaco.v1.ObjectType
 	(Phase)(0),                    // 1: jaco.v1.Phase
@@ -3061,90 +3402,101 @@ var file_jaco_v1_log_proto_goTypes = []any{
 	(*Actor)(nil),                 // 4: jaco.v1.Actor
 	(*InitCluster)(nil),           // 5: jaco.v1.InitCluster
 	(*UpdateNode)(nil),            // 6: jaco.v1.UpdateNode
-	(*PutObjects)(nil),            // 7: jaco.v1.PutObjects
-	(*AdvanceRevision)(nil),       // 8: jaco.v1.AdvanceRevision
-	(*RecordRefusal)(nil),         // 9: jaco.v1.RecordRefusal
-	(*SetSync)(nil),               // 10: jaco.v1.SetSync
-	(*ApplyPlan)(nil),             // 11: jaco.v1.ApplyPlan
-	(*ReportReplicas)(nil),        // 12: jaco.v1.ReportReplicas
-	(*RecordEvents)(nil),          // 13: jaco.v1.RecordEvents
-	(*PutSealed)(nil),             // 14: jaco.v1.PutSealed
-	(*ObjectDigests)(nil),         // 15: jaco.v1.ObjectDigests
-	(*ObjectDigest)(nil),          // 16: jaco.v1.ObjectDigest
-	(*StoredObject)(nil),          // 17: jaco.v1.StoredObject
-	(*Meta)(nil),                  // 18: jaco.v1.Meta
-	(*Repo)(nil),                  // 19: jaco.v1.Repo
-	(*Node)(nil),                  // 20: jaco.v1.Node
-	(*Claim)(nil),                 // 21: jaco.v1.Claim
-	(*Refusal)(nil),               // 22: jaco.v1.Refusal
-	(*Sync)(nil),                  // 23: jaco.v1.Sync
-	(*Replica)(nil),               // 24: jaco.v1.Replica
-	(*Service)(nil),               // 25: jaco.v1.Service
-	(*Rollout)(nil),               // 26: jaco.v1.Rollout
-	(*ServiceKey)(nil),            // 27: jaco.v1.ServiceKey
-	(*DeploymentStatus)(nil),      // 28: jaco.v1.DeploymentStatus
-	(*Expectation)(nil),           // 29: jaco.v1.Expectation
-	(*ReplicaReport)(nil),         // 30: jaco.v1.ReplicaReport
-	(*Event)(nil),                 // 31: jaco.v1.Event
-	(*SealedItem)(nil),            // 32: jaco.v1.SealedItem
-	(*SnapshotHead)(nil),          // 33: jaco.v1.SnapshotHead
-	(*AuditSegment)(nil),          // 34: jaco.v1.AuditSegment
-	(*timestamppb.Timestamp)(nil), // 35: google.protobuf.Timestamp
+	(*PutToken)(nil),              // 7: jaco.v1.PutToken
+	(*AdmitNode)(nil),             // 8: jaco.v1.AdmitNode
+	(*RemoveNode)(nil),            // 9: jaco.v1.RemoveNode
+	(*PutObjects)(nil),            // 10: jaco.v1.PutObjects
+	(*AdvanceRevision)(nil),       // 11: jaco.v1.AdvanceRevision
+	(*RecordRefusal)(nil),         // 12: jaco.v1.RecordRefusal
+	(*SetSync)(nil),               // 13: jaco.v1.SetSync
+	(*ApplyPlan)(nil),             // 14: jaco.v1.ApplyPlan
+	(*ReportReplicas)(nil),        // 15: jaco.v1.ReportReplicas
+	(*RecordEvents)(nil),          // 16: jaco.v1.RecordEvents
+	(*PutSealed)(nil),             // 17: jaco.v1.PutSealed
+	(*ObjectDigests)(nil),         // 18: jaco.v1.ObjectDigests
+	(*ObjectDigest)(nil),          // 19: jaco.v1.ObjectDigest
+	(*StoredObject)(nil),          // 20: jaco.v1.StoredObject
+	(*Meta)(nil),                  // 21: jaco.v1.Meta
+	(*Repo)(nil),                  // 22: jaco.v1.Repo
+	(*Node)(nil),                  // 23: jaco.v1.Node
+	(*Token)(nil),                 // 24: jaco.v1.Token
+	(*Claim)(nil),                 // 25: jaco.v1.Claim
+	(*Refusal)(nil),               // 26: jaco.v1.Refusal
+	(*Sync)(nil),                  // 27: jaco.v1.Sync
+	(*Replica)(nil),               // 28: jaco.v1.Replica
+	(*Service)(nil),               // 29: jaco.v1.Service
+	(*Rollout)(nil),               // 30: jaco.v1.Rollout
+	(*ServiceKey)(nil),            // 31: jaco.v1.ServiceKey
+	(*DeploymentStatus)(nil),      // 32: jaco.v1.DeploymentStatus
+	(*Expectation)(nil),           // 33: jaco.v1.Expectation
+	(*ReplicaReport)(nil),         // 34: jaco.v1.ReplicaReport
+	(*Event)(nil),                 // 35: jaco.v1.Event
+	(*SealedItem)(nil),            // 36: jaco.v1.SealedItem
+	(*SnapshotHead)(nil),          // 37: jaco.v1.SnapshotHead
+	(*AuditSegment)(nil),          // 38: jaco.v1.AuditSegment
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
 }
 var file_jaco_v1_log_proto_depIdxs = []int32{
-	35, // 0: jaco.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	39, // 0: jaco.v1.Entry.time:type_name -> google.protobuf.Timestamp
 	4,  // 1: jaco.v1.Entry.actor:type_name -> jaco.v1.Actor
 	5,  // 2: jaco.v1.Entry.init_cluster:type_name -> jaco.v1.InitCluster
 	6,  // 3: jaco.v1.Entry.update_node:type_name -> jaco.v1.UpdateNode
-	7,  // 4: jaco.v1.Entry.put_objects:type_name -> jaco.v1.PutObjects
-	8,  // 5: jaco.v1.Entry.advance_revision:type_name -> jaco.v1.AdvanceRevision
-	9,  // 6: jaco.v1.Entry.record_refusal:type_name -> jaco.v1.RecordRefusal
-	10, // 7: jaco.v1.Entry.set_sync:type_name -> jaco.v1.SetSync
-	11, // 8: jaco.v1.Entry.apply_plan:type_name -> jaco.v1.ApplyPlan
-	12, // 9: jaco.v1.Entry.report_replicas:type_name -> jaco.v1.ReportReplicas
-	13, // 10: jaco.v1.Entry.record_events:type_name -> jaco.v1.RecordEvents
-	14, // 11: jaco.v1.Entry.put_sealed:type_name -> jaco.v1.PutSealed
-	15, // 12: jaco.v1.Entry.object_digests:type_name -> jaco.v1.ObjectDigests
-	18, // 13: jaco.v1.InitCluster.meta:type_name -> jaco.v1.Meta
-	20, // 14: jaco.v1.InitCluster.node:type_name -> jaco.v1.Node
-	20, // 15: jaco.v1.UpdateNode.node:type_name -> jaco.v1.Node
-	17, // 16: jaco.v1.PutObjects.objects:type_name -> jaco.v1.StoredObject
-	21, // 17: jaco.v1.AdvanceRevision.claim:type_name -> jaco.v1.Claim
-	22, // 18: jaco.v1.RecordRefusal.refusal:type_name -> jaco.v1.Refusal
-	29, // 19: jaco.v1.ApplyPlan.expect:type_name -> jaco.v1.Expectation
-	24, // 20: jaco.v1.ApplyPlan.create:type_name -> jaco.v1.Replica
-	25, // 21: jaco.v1.ApplyPlan.services:type_name -> jaco.v1.Service
-	27, // 22: jaco.v1.ApplyPlan.drop_service:type_name -> jaco.v1.ServiceKey
-	28, // 23: jaco.v1.ApplyPlan.deployments:type_name -> jaco.v1.DeploymentStatus
-	30, // 24: jaco.v1.ReportReplicas.reports:type_name -> jaco.v1.ReplicaReport
-	31, // 25: jaco.v1.RecordEvents.events:type_name -> jaco.v1.Event
-	32, // 26: jaco.v1.PutSealed.items:type_name -> jaco.v1.SealedItem
-	16, // 27: jaco.v1.ObjectDigests.objects:type_name -> jaco.v1.ObjectDigest
-	0,  // 28: jaco.v1.ObjectDigest.type:type_name -> jaco.v1.ObjectType
-	0,  // 29: jaco.v1.StoredObject.type:type_name -> jaco.v1.ObjectType
-	19, // 30: jaco.v1.Meta.repo:type_name -> jaco.v1.Repo
-	35, // 31: jaco.v1.Meta.initialized_at:type_name -> google.protobuf.Timestamp
-	35, // 32: jaco.v1.Claim.time:type_name -> google.protobuf.Timestamp
-	35, // 33: jaco.v1.Refusal.time:type_name -> google.protobuf.Timestamp
-	35, // 34: jaco.v1.Sync.since:type_name -> google.protobuf.Timestamp
-	35, // 35: jaco.v1.Replica.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 36: jaco.v1.Replica.phase:type_name -> jaco.v1.Phase
-	35, // 37: jaco.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
-	35, // 38: jaco.v1.Replica.healthy_at:type_name -> google.protobuf.Timestamp
-	35, // 39: jaco.v1.Replica.finished_at:type_name -> google.protobuf.Timestamp
-	26, // 40: jaco.v1.Service.rollout:type_name -> jaco.v1.Rollout
-	35, // 41: jaco.v1.Rollout.started_at:type_name -> google.protobuf.Timestamp
-	35, // 42: jaco.v1.Rollout.step_at:type_name -> google.protobuf.Timestamp
-	35, // 43: jaco.v1.DeploymentStatus.converged_at:type_name -> google.protobuf.Timestamp
-	2,  // 44: jaco.v1.Expectation.kind:type_name -> jaco.v1.ExpectKind
-	1,  // 45: jaco.v1.ReplicaReport.phase:type_name -> jaco.v1.Phase
-	35, // 46: jaco.v1.ReplicaReport.started_at:type_name -> google.protobuf.Timestamp
-	35, // 47: jaco.v1.SnapshotHead.time:type_name -> google.protobuf.Timestamp
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	10, // 4: jaco.v1.Entry.put_objects:type_name -> jaco.v1.PutObjects
+	11, // 5: jaco.v1.Entry.advance_revision:type_name -> jaco.v1.AdvanceRevision
+	12, // 6: jaco.v1.Entry.record_refusal:type_name -> jaco.v1.RecordRefusal
+	13, // 7: jaco.v1.Entry.set_sync:type_name -> jaco.v1.SetSync
+	14, // 8: jaco.v1.Entry.apply_plan:type_name -> jaco.v1.ApplyPlan
+	15, // 9: jaco.v1.Entry.report_replicas:type_name -> jaco.v1.ReportReplicas
+	16, // 10: jaco.v1.Entry.record_events:type_name -> jaco.v1.RecordEvents
+	17, // 11: jaco.v1.Entry.put_sealed:type_name -> jaco.v1.PutSealed
+	7,  // 12: jaco.v1.Entry.put_token:type_name -> jaco.v1.PutToken
+	8,  // 13: jaco.v1.Entry.admit_node:type_name -> jaco.v1.AdmitNode
+	9,  // 14: jaco.v1.Entry.remove_node:type_name -> jaco.v1.RemoveNode
+	18, // 15: jaco.v1.Entry.object_digests:type_name -> jaco.v1.ObjectDigests
+	21, // 16: jaco.v1.InitCluster.meta:type_name -> jaco.v1.Meta
+	23, // 17: jaco.v1.InitCluster.node:type_name -> jaco.v1.Node
+	23, // 18: jaco.v1.UpdateNode.node:type_name -> jaco.v1.Node
+	24, // 19: jaco.v1.PutToken.token:type_name -> jaco.v1.Token
+	23, // 20: jaco.v1.AdmitNode.node:type_name -> jaco.v1.Node
+	20, // 21: jaco.v1.PutObjects.objects:type_name -> jaco.v1.StoredObject
+	25, // 22: jaco.v1.AdvanceRevision.claim:type_name -> jaco.v1.Claim
+	26, // 23: jaco.v1.RecordRefusal.refusal:type_name -> jaco.v1.Refusal
+	33, // 24: jaco.v1.ApplyPlan.expect:type_name -> jaco.v1.Expectation
+	28, // 25: jaco.v1.ApplyPlan.create:type_name -> jaco.v1.Replica
+	29, // 26: jaco.v1.ApplyPlan.services:type_name -> jaco.v1.Service
+	31, // 27: jaco.v1.ApplyPlan.drop_service:type_name -> jaco.v1.ServiceKey
+	32, // 28: jaco.v1.ApplyPlan.deployments:type_name -> jaco.v1.DeploymentStatus
+	34, // 29: jaco.v1.ReportReplicas.reports:type_name -> jaco.v1.ReplicaReport
+	35, // 30: jaco.v1.RecordEvents.events:type_name -> jaco.v1.Event
+	36, // 31: jaco.v1.PutSealed.items:type_name -> jaco.v1.SealedItem
+	19, // 32: jaco.v1.ObjectDigests.objects:type_name -> jaco.v1.ObjectDigest
+	0,  // 33: jaco.v1.ObjectDigest.type:type_name -> jaco.v1.ObjectType
+	0,  // 34: jaco.v1.StoredObject.type:type_name -> jaco.v1.ObjectType
+	22, // 35: jaco.v1.Meta.repo:type_name -> jaco.v1.Repo
+	39, // 36: jaco.v1.Meta.initialized_at:type_name -> google.protobuf.Timestamp
+	39, // 37: jaco.v1.Node.since:type_name -> google.protobuf.Timestamp
+	39, // 38: jaco.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 39: jaco.v1.Claim.time:type_name -> google.protobuf.Timestamp
+	39, // 40: jaco.v1.Refusal.time:type_name -> google.protobuf.Timestamp
+	39, // 41: jaco.v1.Sync.since:type_name -> google.protobuf.Timestamp
+	39, // 42: jaco.v1.Replica.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 43: jaco.v1.Replica.phase:type_name -> jaco.v1.Phase
+	39, // 44: jaco.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
+	39, // 45: jaco.v1.Replica.healthy_at:type_name -> google.protobuf.Timestamp
+	39, // 46: jaco.v1.Replica.finished_at:type_name -> google.protobuf.Timestamp
+	30, // 47: jaco.v1.Service.rollout:type_name -> jaco.v1.Rollout
+	39, // 48: jaco.v1.Rollout.started_at:type_name -> google.protobuf.Timestamp
+	39, // 49: jaco.v1.Rollout.step_at:type_name -> google.protobuf.Timestamp
+	39, // 50: jaco.v1.DeploymentStatus.converged_at:type_name -> google.protobuf.Timestamp
+	2,  // 51: jaco.v1.Expectation.kind:type_name -> jaco.v1.ExpectKind
+	1,  // 52: jaco.v1.ReplicaReport.phase:type_name -> jaco.v1.Phase
+	39, // 53: jaco.v1.ReplicaReport.started_at:type_name -> google.protobuf.Timestamp
+	39, // 54: jaco.v1.SnapshotHead.time:type_name -> google.protobuf.Timestamp
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_jaco_v1_log_proto_init() }
@@ -3163,6 +3515,9 @@ func file_jaco_v1_log_proto_init() {
 		(*Entry_ReportReplicas)(nil),
 		(*Entry_RecordEvents)(nil),
 		(*Entry_PutSealed)(nil),
+		(*Entry_PutToken)(nil),
+		(*Entry_AdmitNode)(nil),
+		(*Entry_RemoveNode)(nil),
 		(*Entry_ObjectDigests)(nil),
 	}
 	type x struct{}
@@ -3171,7 +3526,7 @@ func file_jaco_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_log_proto_rawDesc), len(file_jaco_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

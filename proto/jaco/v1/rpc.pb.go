@@ -915,6 +915,1149 @@ func (x *LogsResponse) GetLine() []byte {
 	return nil
 }
 
+type IssueTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "join" or "read".
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How long the token is good for, in seconds.
+	TtlSeconds int64 `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	// What a joining node pins: the issuing node's own. Set between peers only.
+	Checkpoint []byte `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The operator, as audit shows it. Set between peers only.
+	Operator      string `protobuf:"bytes,4,opt,name=operator,proto3" json:"operator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokenRequest) Reset() {
+	*x = IssueTokenRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokenRequest) ProtoMessage() {}
+
+func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokenRequest.ProtoReflect.Descriptor instead.
+func (*IssueTokenRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *IssueTokenRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *IssueTokenRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *IssueTokenRequest) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *IssueTokenRequest) GetOperator() string {
+	if x != nil {
+		return x.Operator
+	}
+	return ""
+}
+
+type IssueTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token as it is handed over: it holds a secret.
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokenResponse) Reset() {
+	*x = IssueTokenResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokenResponse) ProtoMessage() {}
+
+func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokenResponse.ProtoReflect.Descriptor instead.
+func (*IssueTokenResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *IssueTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *IssueTokenResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IssueTokenResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+type JoinClusterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// host:port of any member's control port.
+	Server        string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinClusterRequest) Reset() {
+	*x = JoinClusterRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinClusterRequest) ProtoMessage() {}
+
+func (x *JoinClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinClusterRequest.ProtoReflect.Descriptor instead.
+func (*JoinClusterRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *JoinClusterRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *JoinClusterRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+type JoinClusterResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId   string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterName string                 `protobuf:"bytes,2,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	Node        string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// What the operator should know or do next, a line each.
+	Lines         []string `protobuf:"bytes,4,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinClusterResponse) Reset() {
+	*x = JoinClusterResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinClusterResponse) ProtoMessage() {}
+
+func (x *JoinClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinClusterResponse.ProtoReflect.Descriptor instead.
+func (*JoinClusterResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *JoinClusterResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *JoinClusterResponse) GetClusterName() string {
+	if x != nil {
+		return x.ClusterName
+	}
+	return ""
+}
+
+func (x *JoinClusterResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *JoinClusterResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+type ProposeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An Entry. Its time is the caller's and is replaced.
+	Entry         []byte `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeRequest) Reset() {
+	*x = ProposeRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeRequest) ProtoMessage() {}
+
+func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
+func (*ProposeRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ProposeRequest) GetEntry() []byte {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+type ProposeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// Why the state refused the command: "invalid", "conflict", "exists",
+	// "token"; empty when it did not.
+	Refusal       string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeResponse) Reset() {
+	*x = ProposeResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeResponse) ProtoMessage() {}
+
+func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
+func (*ProposeResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ProposeResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ProposeResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
+func (x *ProposeResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type HeartbeatRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One cluster.Heartbeat as JSON.
+	HeartbeatJson []byte `protobuf:"bytes,1,opt,name=heartbeat_json,json=heartbeatJson,proto3" json:"heartbeat_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatRequest) Reset() {
+	*x = HeartbeatRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatRequest) ProtoMessage() {}
+
+func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
+func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *HeartbeatRequest) GetHeartbeatJson() []byte {
+	if x != nil {
+		return x.HeartbeatJson
+	}
+	return nil
+}
+
+type HeartbeatResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leader's clock.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeartbeatResponse) Reset() {
+	*x = HeartbeatResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeartbeatResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeartbeatResponse) ProtoMessage() {}
+
+func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
+func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HeartbeatResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type SoftRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SoftRequest) Reset() {
+	*x = SoftRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SoftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SoftRequest) ProtoMessage() {}
+
+func (x *SoftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SoftRequest.ProtoReflect.Descriptor instead.
+func (*SoftRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
+}
+
+type SoftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One cluster.LeaderStatus as JSON.
+	SoftJson      []byte `protobuf:"bytes,1,opt,name=soft_json,json=softJson,proto3" json:"soft_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SoftResponse) Reset() {
+	*x = SoftResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SoftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SoftResponse) ProtoMessage() {}
+
+func (x *SoftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SoftResponse.ProtoReflect.Descriptor instead.
+func (*SoftResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SoftResponse) GetSoftJson() []byte {
+	if x != nil {
+		return x.SoftJson
+	}
+	return nil
+}
+
+type PokeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PokeRequest) Reset() {
+	*x = PokeRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PokeRequest) ProtoMessage() {}
+
+func (x *PokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PokeRequest.ProtoReflect.Descriptor instead.
+func (*PokeRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
+}
+
+type PokeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PokeResponse) Reset() {
+	*x = PokeResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PokeResponse) ProtoMessage() {}
+
+func (x *PokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PokeResponse.ProtoReflect.Descriptor instead.
+func (*PokeResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
+}
+
+type ProbeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeRequest) Reset() {
+	*x = ProbeRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeRequest) ProtoMessage() {}
+
+func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
+func (*ProbeRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ProbeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type ProbeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answers       bool                   `protobuf:"varint,1,opt,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeResponse) Reset() {
+	*x = ProbeResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeResponse) ProtoMessage() {}
+
+func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
+func (*ProbeResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ProbeResponse) GetAnswers() bool {
+	if x != nil {
+		return x.Answers
+	}
+	return false
+}
+
+type SegmentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	First uint64                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	// SHA-256 of the segment's bytes.
+	Hash          []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SegmentRequest) Reset() {
+	*x = SegmentRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SegmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SegmentRequest) ProtoMessage() {}
+
+func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SegmentRequest.ProtoReflect.Descriptor instead.
+func (*SegmentRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SegmentRequest) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SegmentRequest) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+type SegmentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SegmentResponse) Reset() {
+	*x = SegmentResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SegmentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SegmentResponse) ProtoMessage() {}
+
+func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SegmentResponse.ProtoReflect.Descriptor instead.
+func (*SegmentResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SegmentResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+type HelloRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The token's public id.
+	TokenId       string `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloRequest) Reset() {
+	*x = HelloRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloRequest) ProtoMessage() {}
+
+func (x *HelloRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
+func (*HelloRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *HelloRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+type HelloResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId   string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterName string                 `protobuf:"bytes,2,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	// The authority's certificate, PEM.
+	Authority []byte `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"`
+	// What the token's checkpoint hash is of.
+	Checkpoint    []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Branch        string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloResponse) Reset() {
+	*x = HelloResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloResponse) ProtoMessage() {}
+
+func (x *HelloResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
+func (*HelloResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *HelloResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetClusterName() string {
+	if x != nil {
+		return x.ClusterName
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetAuthority() []byte {
+	if x != nil {
+		return x.Authority
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetCheckpoint() []byte {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetBranch() string {
+	if x != nil {
+		return x.Branch
+	}
+	return ""
+}
+
+type JoinRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	TokenId string                 `protobuf:"bytes,1,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	Secret  []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Name    string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port of its control port, as other nodes reach it.
+	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// The node's ed25519 public key, 32 bytes.
+	PublicKey []byte `protobuf:"bytes,5,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Its age recipient.
+	SealKey string `protobuf:"bytes,6,opt,name=seal_key,json=sealKey,proto3" json:"seal_key,omitempty"`
+	// Signature over the other fields but the secret (docs/architecture.md):
+	// nobody joins with another's key.
+	Proof         []byte `protobuf:"bytes,7,opt,name=proof,proto3" json:"proof,omitempty"`
+	Version       string `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *JoinRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetSealKey() string {
+	if x != nil {
+		return x.SealKey
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *JoinRequest) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type JoinResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node's certificate, PEM.
+	Certificate   []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinResponse) Reset() {
+	*x = JoinResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinResponse) ProtoMessage() {}
+
+func (x *JoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
+func (*JoinResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *JoinResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
+type RenewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+}
+
+type RenewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificate   []byte                 `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RenewResponse) GetCertificate() []byte {
+	if x != nil {
+		return x.Certificate
+	}
+	return nil
+}
+
 var File_jaco_v1_rpc_proto protoreflect.FileDescriptor
 
 const file_jaco_v1_rpc_proto_rawDesc = "" +
@@ -985,7 +2128,79 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\areplica\x18\x03 \x01(\tR\areplica\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06stderr\x18\x05 \x01(\bR\x06stderr\x12\x12\n" +
-	"\x04line\x18\x06 \x01(\fR\x04line2\x9f\x03\n" +
+	"\x04line\x18\x06 \x01(\fR\x04line\"\x84\x01\n" +
+	"\x11IssueTokenRequest\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\x03R\n" +
+	"ttlSeconds\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\fR\n" +
+	"checkpoint\x12\x1a\n" +
+	"\boperator\x18\x04 \x01(\tR\boperator\"u\n" +
+	"\x12IssueTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"B\n" +
+	"\x12JoinClusterRequest\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x81\x01\n" +
+	"\x13JoinClusterResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
+	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
+	"\x05lines\x18\x04 \x03(\tR\x05lines\"&\n" +
+	"\x0eProposeRequest\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\fR\x05entry\"[\n" +
+	"\x0fProposeResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"9\n" +
+	"\x10HeartbeatRequest\x12%\n" +
+	"\x0eheartbeat_json\x18\x01 \x01(\fR\rheartbeatJson\"C\n" +
+	"\x11HeartbeatResponse\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\r\n" +
+	"\vSoftRequest\"+\n" +
+	"\fSoftResponse\x12\x1b\n" +
+	"\tsoft_json\x18\x01 \x01(\fR\bsoftJson\"\r\n" +
+	"\vPokeRequest\"\x0e\n" +
+	"\fPokeResponse\"\"\n" +
+	"\fProbeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\")\n" +
+	"\rProbeResponse\x12\x18\n" +
+	"\aanswers\x18\x01 \x01(\bR\aanswers\":\n" +
+	"\x0eSegmentRequest\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x04R\x05first\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\"'\n" +
+	"\x0fSegmentResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\")\n" +
+	"\fHelloRequest\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\"\xa7\x01\n" +
+	"\rHelloResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
+	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\x1c\n" +
+	"\tauthority\x18\x03 \x01(\fR\tauthority\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\fR\n" +
+	"checkpoint\x12\x16\n" +
+	"\x06branch\x18\x05 \x01(\tR\x06branch\"\xd8\x01\n" +
+	"\vJoinRequest\x12\x19\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x05 \x01(\fR\tpublicKey\x12\x19\n" +
+	"\bseal_key\x18\x06 \x01(\tR\asealKey\x12\x14\n" +
+	"\x05proof\x18\a \x01(\fR\x05proof\x12\x18\n" +
+	"\aversion\x18\b \x01(\tR\aversion\"0\n" +
+	"\fJoinResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\x0e\n" +
+	"\fRenewRequest\"1\n" +
+	"\rRenewResponse\x12 \n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate2\xb0\x04\n" +
 	"\aControl\x123\n" +
 	"\x04Init\x12\x14.jaco.v1.InitRequest\x1a\x15.jaco.v1.InitResponse\x12;\n" +
 	"\x06Status\x12\x16.jaco.v1.StatusRequest\x1a\x17.jaco.v1.StatusResponse0\x01\x12<\n" +
@@ -993,7 +2208,26 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x05Audit\x12\x15.jaco.v1.AuditRequest\x1a\x16.jaco.v1.AuditResponse0\x01\x126\n" +
 	"\x05Trace\x12\x15.jaco.v1.TraceRequest\x1a\x16.jaco.v1.TraceResponse\x12;\n" +
 	"\x06Export\x12\x16.jaco.v1.ExportRequest\x1a\x17.jaco.v1.ExportResponse0\x01\x125\n" +
-	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01B.Z,github.com/jaco-sh/jaco/proto/jaco/v1;jacov1b\x06proto3"
+	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01\x12E\n" +
+	"\n" +
+	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x12H\n" +
+	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse2\xdb\x04\n" +
+	"\x04Peer\x12<\n" +
+	"\aPropose\x12\x17.jaco.v1.ProposeRequest\x1a\x18.jaco.v1.ProposeResponse\x12B\n" +
+	"\tHeartbeat\x12\x19.jaco.v1.HeartbeatRequest\x1a\x1a.jaco.v1.HeartbeatResponse\x123\n" +
+	"\x04Soft\x12\x14.jaco.v1.SoftRequest\x1a\x15.jaco.v1.SoftResponse\x123\n" +
+	"\x04Poke\x12\x14.jaco.v1.PokeRequest\x1a\x15.jaco.v1.PokeResponse\x12<\n" +
+	"\aRefresh\x12\x17.jaco.v1.RefreshRequest\x1a\x18.jaco.v1.RefreshResponse\x126\n" +
+	"\x05Probe\x12\x15.jaco.v1.ProbeRequest\x1a\x16.jaco.v1.ProbeResponse\x125\n" +
+	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01\x12>\n" +
+	"\aSegment\x12\x17.jaco.v1.SegmentRequest\x1a\x18.jaco.v1.SegmentResponse0\x01\x12E\n" +
+	"\n" +
+	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x123\n" +
+	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse2\xab\x01\n" +
+	"\x04Join\x126\n" +
+	"\x05Hello\x12\x15.jaco.v1.HelloRequest\x1a\x16.jaco.v1.HelloResponse\x123\n" +
+	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x126\n" +
+	"\x05Renew\x12\x15.jaco.v1.RenewRequest\x1a\x16.jaco.v1.RenewResponseB.Z,github.com/jaco-sh/jaco/proto/jaco/v1;jacov1b\x06proto3"
 
 var (
 	file_jaco_v1_rpc_proto_rawDescOnce sync.Once
@@ -1007,7 +2241,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -1024,32 +2258,86 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*ExportResponse)(nil),        // 12: jaco.v1.ExportResponse
 	(*LogsRequest)(nil),           // 13: jaco.v1.LogsRequest
 	(*LogsResponse)(nil),          // 14: jaco.v1.LogsResponse
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*IssueTokenRequest)(nil),     // 15: jaco.v1.IssueTokenRequest
+	(*IssueTokenResponse)(nil),    // 16: jaco.v1.IssueTokenResponse
+	(*JoinClusterRequest)(nil),    // 17: jaco.v1.JoinClusterRequest
+	(*JoinClusterResponse)(nil),   // 18: jaco.v1.JoinClusterResponse
+	(*ProposeRequest)(nil),        // 19: jaco.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 20: jaco.v1.ProposeResponse
+	(*HeartbeatRequest)(nil),      // 21: jaco.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),     // 22: jaco.v1.HeartbeatResponse
+	(*SoftRequest)(nil),           // 23: jaco.v1.SoftRequest
+	(*SoftResponse)(nil),          // 24: jaco.v1.SoftResponse
+	(*PokeRequest)(nil),           // 25: jaco.v1.PokeRequest
+	(*PokeResponse)(nil),          // 26: jaco.v1.PokeResponse
+	(*ProbeRequest)(nil),          // 27: jaco.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 28: jaco.v1.ProbeResponse
+	(*SegmentRequest)(nil),        // 29: jaco.v1.SegmentRequest
+	(*SegmentResponse)(nil),       // 30: jaco.v1.SegmentResponse
+	(*HelloRequest)(nil),          // 31: jaco.v1.HelloRequest
+	(*HelloResponse)(nil),         // 32: jaco.v1.HelloResponse
+	(*JoinRequest)(nil),           // 33: jaco.v1.JoinRequest
+	(*JoinResponse)(nil),          // 34: jaco.v1.JoinResponse
+	(*RenewRequest)(nil),          // 35: jaco.v1.RenewRequest
+	(*RenewResponse)(nil),         // 36: jaco.v1.RenewResponse
+	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	15, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	15, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	15, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 4: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
-	3,  // 5: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
-	5,  // 6: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
-	7,  // 7: jaco.v1.Control.Audit:input_type -> jaco.v1.AuditRequest
-	9,  // 8: jaco.v1.Control.Trace:input_type -> jaco.v1.TraceRequest
-	11, // 9: jaco.v1.Control.Export:input_type -> jaco.v1.ExportRequest
-	13, // 10: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
-	2,  // 11: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 12: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 13: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 14: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 15: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 16: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	14, // 17: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	37, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	37, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	37, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	37, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	37, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 6: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
+	3,  // 7: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
+	5,  // 8: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
+	7,  // 9: jaco.v1.Control.Audit:input_type -> jaco.v1.AuditRequest
+	9,  // 10: jaco.v1.Control.Trace:input_type -> jaco.v1.TraceRequest
+	11, // 11: jaco.v1.Control.Export:input_type -> jaco.v1.ExportRequest
+	13, // 12: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
+	15, // 13: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	17, // 14: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
+	19, // 15: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	21, // 16: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	23, // 17: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	25, // 18: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 19: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	27, // 20: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	13, // 21: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	29, // 22: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	15, // 23: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	33, // 24: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	31, // 25: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	33, // 26: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	35, // 27: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 28: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 29: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 30: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 31: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 32: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 33: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	14, // 34: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	16, // 35: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	18, // 36: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	20, // 37: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	22, // 38: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	24, // 39: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	26, // 40: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 41: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	28, // 42: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	14, // 43: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	30, // 44: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	16, // 45: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	34, // 46: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	32, // 47: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	34, // 48: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	36, // 49: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	28, // [28:50] is the sub-list for method output_type
+	6,  // [6:28] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_jaco_v1_rpc_proto_init() }
@@ -1063,9 +2351,9 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   37,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   3,
 		},
 		GoTypes:           file_jaco_v1_rpc_proto_goTypes,
 		DependencyIndexes: file_jaco_v1_rpc_proto_depIdxs,
