@@ -71,12 +71,30 @@ func readNodes(v *value, name string, rep *report) map[string]NodeSettings {
 		var node NodeSettings
 		rep.fields(e.value, here, map[string]func(entry, string){
 			"labels":       func(e entry, name string) { node.Labels = readNodeLabels(e.value, name, rep) },
-			"availability": notYet(rep),
+			"availability": func(e entry, name string) { node.Availability = readAvailability(e.value, name, rep) },
 			"ingress":      notYet(rep),
 		})
 		nodes[e.key] = node
 	}
 	return nodes
+}
+
+// readAvailability reads what a node is there for. The two that are planned get
+// the answer of every field that is.
+func readAvailability(v *value, name string, rep *report) NodeAvailability {
+	text, ok := rep.text(v, name)
+	if !ok {
+		return ""
+	}
+	switch availability := NodeAvailability(text); availability {
+	case NodeActive, NodeRemoved:
+		return availability
+	case "pause", "drain":
+		rep.addf(v.line, "", "not supported yet: %s: %s", name, text)
+	default:
+		rep.addf(v.line, name, "%s is not %s or %s", quoted(text), NodeActive, NodeRemoved)
+	}
+	return ""
 }
 
 // readNodeLabels reads labels; numbers and booleans count as their text, as

@@ -18,12 +18,15 @@ var clusterTests = []struct {
 	{name: "comment only", text: "# nothing\n", want: &Cluster{}},
 	{
 		name: "everything",
-		text: "nodes:\n  node-1: {labels: {zone: eu, ssd: true, rack: 5}}\n  node-2: {}\nsync: {interval: 1m}\n",
+		text: "nodes:\n  node-1: {labels: {zone: eu, ssd: true, rack: 5}}\n  node-2: {}\n" +
+			"  node-3: {availability: removed}\n  node-4: {availability: active, labels: {a: b}}\nsync: {interval: 1m}\n",
 		want: &Cluster{
 			SyncInterval: time.Minute,
 			Nodes: map[string]NodeSettings{
 				"node-1": {Labels: map[string]string{"zone": "eu", "ssd": "true", "rack": "5"}},
 				"node-2": {},
+				"node-3": {Availability: NodeRemoved},
+				"node-4": {Availability: NodeActive, Labels: map[string]string{"a": "b"}},
 			},
 		},
 	},
@@ -40,6 +43,7 @@ nodes:
   n:
     availability: drain
     ingress: true
+  m: {availability: pause}
 registries: {}
 ingress: {}
 sync: {windows: []}
@@ -50,17 +54,26 @@ upgrade: {}
 notifications: {}
 prune: {max_deployments: 3}
 `,
-		problems: `cluster.yaml:4: not supported yet: nodes.n.availability
+		problems: `cluster.yaml:4: not supported yet: nodes.n.availability: drain
 cluster.yaml:5: not supported yet: nodes.n.ingress
-cluster.yaml:6: not supported yet: registries
-cluster.yaml:7: not supported yet: ingress
-cluster.yaml:8: not supported yet: sync.windows
-cluster.yaml:9: not supported yet: rollout
-cluster.yaml:10: not supported yet: placement
-cluster.yaml:11: not supported yet: backup
-cluster.yaml:12: not supported yet: upgrade
-cluster.yaml:13: not supported yet: notifications
-cluster.yaml:14: not supported yet: prune`,
+cluster.yaml:6: not supported yet: nodes.m.availability: pause
+cluster.yaml:7: not supported yet: registries
+cluster.yaml:8: not supported yet: ingress
+cluster.yaml:9: not supported yet: sync.windows
+cluster.yaml:10: not supported yet: rollout
+cluster.yaml:11: not supported yet: placement
+cluster.yaml:12: not supported yet: backup
+cluster.yaml:13: not supported yet: upgrade
+cluster.yaml:14: not supported yet: notifications
+cluster.yaml:15: not supported yet: prune`,
+	},
+	{
+		name: "bad availability",
+		text: "nodes:\n  n: {availability: gone}\n  m:\n    availability: [removed]\n  o: {availability: }\n  p: {availability: Removed}\n",
+		problems: `cluster.yaml:2: nodes.n.availability: "gone" is not active or removed
+cluster.yaml:4: nodes.m.availability: must be a text
+cluster.yaml:5: nodes.o.availability: must be a text
+cluster.yaml:6: nodes.p.availability: "Removed" is not active or removed`,
 	},
 	{
 		name: "unknown fields",

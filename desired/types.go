@@ -280,4 +280,17 @@ type Cluster struct {
 // NodeSettings are the wishes for one node.
 type NodeSettings struct {
 	Labels map[string]string
+	// Availability is what the node is there for; "" is NodeActive.
+	Availability NodeAvailability
 }
+
+// NodeAvailability says whether a node takes part.
+type NodeAvailability string
+
+// The availabilities of a node.
+const (
+	NodeActive NodeAvailability = "active"
+	// NodeRemoved takes the node out of the cluster: its certificate opens
+	// nothing any more, and what ran on it is placed elsewhere.
+	NodeRemoved NodeAvailability = "removed"
+)
