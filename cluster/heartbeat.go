@@ -43,6 +43,9 @@ type LeaderStatus struct {
 	Index  uint64 `json:"index"` // applied by the leader
 	// Nodes holds every member that was heard of in the leader's term.
 	Nodes map[string]NodeSoft `json:"nodes"`
+	// MassLossUntil is until when replicas of lost nodes stay where they are;
+	// zero: nothing is held back (Assessment).
+	MassLossUntil time.Time `json:"mass_loss_until"`
 	// Head is the newest tip seen, zero when none was; FetchedAt when the
 	// remote last answered.
 	Head      signing.Hash `json:"head"`

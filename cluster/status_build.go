@@ -3,6 +3,7 @@ package cluster
 import (
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/jaco-sh/jaco/desired"
@@ -312,11 +313,9 @@ func (r *Replica) Serving(spec *desired.Service) bool {
 	return r.Phase == Running && !r.HealthyAt.IsZero() && !checked
 }
 
-func joinReasons(first, second string) string {
-	if second == "" {
-		return first
-	}
-	return first + "; " + second
+// joinReasons puts reasons into one, leaving out the empty ones.
+func joinReasons(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
 }
 
 func hashText(h signing.Hash) string {
