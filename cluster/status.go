@@ -18,11 +18,16 @@ type ClusterStatus struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Version string `json:"version"` // of the answering node's jacod
+	Node    string `json:"node"`    // that answers
 	Leader  string `json:"leader"`  // "" when there is none
 	Term    uint64 `json:"term"`
-	Index   uint64 `json:"index"` // applied by the answering node
+	Index   uint64 `json:"index"`  // applied by the answering node
+	Quorum  bool   `json:"quorum"` // enough voters answer, so that something can change
+	Voters  int    `json:"voters"`
 	Nodes   int    `json:"nodes"`
 	Ready   int    `json:"ready"`
+	// Warnings say what endangers the cluster as a whole, and what to do.
+	Warnings []string `json:"warnings"`
 }
 
 // SyncStatus is how the repository and the cluster stand to each other.
@@ -137,7 +142,9 @@ type ReplicaStatus struct {
 }
 
 // NodeStatus is one member. Accepted is the commit that the node itself
-// accepted; null-able fields are soft and unknown without its report.
+// accepted, "" when it is not known; null-able fields are soft and unknown when
+// the leader was not told them, or there is none. Of itself the answering node
+// knows Accepted and Index in any case.
 type NodeStatus struct {
 	Name           string            `json:"name"`
 	Address        string            `json:"address"`
@@ -150,6 +157,10 @@ type NodeStatus struct {
 	CPUPressure    *float64          `json:"cpu_pressure"`
 	MemoryPressure *float64          `json:"memory_pressure"`
 	Accepted       string            `json:"accepted"`
+	Index          *uint64           `json:"index"`         // applied by it
+	Lag            *uint64           `json:"lag"`           // entries behind the leader
+	HeartbeatAge   *float64          `json:"heartbeat_age"` // seconds since the leader heard it
+	ClockOffset    *float64          `json:"clock_offset"`  // seconds ahead of the leader's clock
 	Firewall       *FirewallStatus   `json:"firewall"`
 	Peers          []PeerStatus      `json:"peers"`
 	Reason         string            `json:"reason"`

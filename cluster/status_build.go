@@ -27,19 +27,29 @@ type DeploymentHealth struct {
 
 // SoftStatus is what the log does not carry.
 type SoftStatus struct {
-	Node     string // the answering one
-	Version  string
-	Leader   string
-	Term     uint64
+	Node    string // the answering one
+	Version string
+	Leader  string // as consensus knows it; "" when there is none
+	Term    uint64
+	// Quorum says that enough voters answer for something to change.
+	Quorum bool
+	// Voters holds the names of the nodes that vote.
+	Voters map[string]bool
+	// FromLeader is the leader's soft answer; nil without one.
+	FromLeader *LeaderStatus
+	// Fetching, Head and FetchedAt are what the answering node's own sync knows;
+	// the leader's answer counts too, and the newer one is shown.
 	Fetching bool
 	// Head is the newest tip seen; zero: that of the log.
 	Head      signing.Hash
 	FetchedAt time.Time // zero: unknown
-	// Voters holds the names of the nodes that vote.
-	Voters map[string]bool
 	// Fault is what keeps the answering node from writing to its disk, "" when
 	// nothing does. The log cannot say it: it is what cannot be written.
 	Fault string
+	// Problem is why the answering node's verifier accepts nothing of the state
+	// that it was given, and the node acts on nothing: a history that contradicts
+	// the checkpoint; "" when there is none.
+	Problem string
 }
 
 // BuildStatus computes the status document. It is pure: equal inputs give
@@ -53,11 +63,15 @@ func BuildStatus(in StatusInput) *Status {
 		Certificates: []CertificateStatus{},
 	}
 	status.Cluster = ClusterStatus{
-		Version: in.Soft.Version,
-		Leader:  in.Soft.Leader,
-		Term:    in.Soft.Term,
-		Index:   in.Snapshot.Index(),
-		Nodes:   len(status.Nodes),
+		Version:  in.Soft.Version,
+		Node:     in.Soft.Node,
+		Leader:   in.Soft.Leader,
+		Term:     in.Soft.Term,
+		Index:    in.Snapshot.Index(),
+		Quorum:   in.Soft.Quorum,
+		Voters:   len(voters(in, func(string) bool { return true })),
+		Nodes:    len(status.Nodes),
+		Warnings: warnings(in),
 	}
 	if meta := in.Snapshot.Meta(); meta != nil {
 		status.Cluster.ID, status.Cluster.Name = meta.ID, meta.Name
@@ -70,44 +84,6 @@ func BuildStatus(in StatusInput) *Status {
 	return status
 }
 
-func nodeStatuses(in StatusInput) []NodeStatus {
-	replicas := map[string]int{}
-	for _, r := range in.Snapshot.Replicas() {
-		if !r.Phase.Final() {
-			replicas[r.Node]++
-		}
-	}
-	out := []NodeStatus{}
-	for _, n := range in.Snapshot.Nodes() {
-		role := "non-voter"
-		if in.Soft.Voters[n.Name] {
-			role = "voter"
-		}
-		s := NodeStatus{
-			Name: n.Name, Address: n.Address, Role: role, State: n.State, Availability: "active",
-			Labels: map[string]string{}, Version: n.Version, Replicas: replicas[n.Name],
-			Peers: []PeerStatus{}, Reason: n.Reason,
-		}
-		if in.View != nil {
-			for k, v := range in.View.Cluster.Nodes[n.Name].Labels {
-				s.Labels[k] = v
-			}
-			if n.Name == in.Soft.Node {
-				s.Accepted = hashText(in.View.Commit)
-				if in.View.Refusal != nil {
-					s.Reason = joinReasons("refuses the newest claim: "+in.View.Refusal.Detail, s.Reason)
-				}
-			}
-		}
-		if n.Name == in.Soft.Node && in.Soft.Fault != "" {
-			s.State, s.Reason = NodeNotReady, joinReasons(in.Soft.Fault, s.Reason)
-		}
-		out = append(out, s)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out
-}
-
 func syncStatus(in StatusInput) SyncStatus {
 	stored := in.Snapshot.Sync()
 	s := SyncStatus{
@@ -117,14 +93,23 @@ func syncStatus(in StatusInput) SyncStatus {
 	if meta := in.Snapshot.Meta(); meta != nil {
 		s.Repo, s.Branch = meta.Repo.URL, meta.Repo.Branch
 	}
-	if in.Soft.Fetching && s.State != SyncStalled {
+	head, at, fetching := in.Soft.Head, in.Soft.FetchedAt, in.Soft.Fetching
+	if l := in.Soft.FromLeader; l != nil {
+		fetching = fetching || l.Fetching
+		if !l.FetchedAt.Before(at) {
+			at = l.FetchedAt
+			if !l.Head.IsZero() {
+				head = l.Head
+			}
+		}
+	}
+	if fetching && s.State != SyncStalled {
 		s.State = SyncFetching
 	}
-	if !in.Soft.Head.IsZero() {
-		s.Head = hashText(in.Soft.Head)
+	if !head.IsZero() {
+		s.Head = hashText(head)
 	}
-	if !in.Soft.FetchedAt.IsZero() {
-		at := in.Soft.FetchedAt
+	if !at.IsZero() {
 		s.FetchedAt = &at
 	}
 	if v := in.View; v != nil {
@@ -284,9 +269,16 @@ func serviceStatus(in StatusInput, deployment, name string, spec *desired.Servic
 		if current && r.ImageDigest != "" {
 			s.Digest = r.ImageDigest
 		}
-		s.Replicas = append(s.Replicas, replicaStatus(r))
+		if r.Phase != Lost || !replaced(replicas[i+1:], r.Slot) {
+			s.Replicas = append(s.Replicas, replicaStatus(r))
+		}
 	}
 	return s
+}
+
+// replaced reports whether one of the later replicas runs in a slot.
+func replaced(later []Replica, slot int) bool {
+	return slices.ContainsFunc(later, func(r Replica) bool { return r.Slot == slot && r.Phase.Live() })
 }
 
 func replicaStatus(r *Replica) ReplicaStatus {

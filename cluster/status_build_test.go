@@ -278,14 +278,17 @@ func TestStatusSync(t *testing.T) {
 func TestStatusSoft(t *testing.T) {
 	r := initialized(t)
 	r.must(&SetSync{State: SyncSynced, Head: oldCommit})
-	soft := SoftStatus{Node: "node-1", Version: "v2", Leader: "node-2", Term: 4, Fetching: true, Head: newCommit, FetchedAt: start}
+	soft := SoftStatus{Node: "node-1", Version: "v2", Leader: "node-2", Term: 4, Quorum: true, Fetching: true, Head: newCommit, FetchedAt: start}
 	got := BuildStatus(StatusInput{Snapshot: r.state.Read(), View: viewOf(nil), Soft: soft})
 	if got.Sync.State != SyncFetching || got.Sync.Head != newCommit.String() || got.Sync.FetchedAt == nil || !got.Sync.FetchedAt.Equal(start) {
 		t.Errorf("sync %+v", got.Sync)
 	}
-	want := ClusterStatus{ID: "0123456789abcdef", Name: "test", Version: "v2", Leader: "node-2", Term: 4, Index: r.index, Nodes: 2, Ready: 2}
-	if got.Cluster != want {
-		t.Errorf("cluster %+v, want %+v", got.Cluster, want)
+	want := ClusterStatus{
+		ID: "0123456789abcdef", Name: "test", Version: "v2", Node: "node-1", Leader: "node-2", Term: 4, Index: r.index, Quorum: true,
+		Nodes: 2, Ready: 2, Warnings: []string{},
+	}
+	if diff := cmp.Diff(want, got.Cluster); diff != "" {
+		t.Errorf("cluster (-want +got):\n%s", diff)
 	}
 	r.must(&SetSync{State: SyncStalled, Reason: "x", Head: oldCommit})
 	if got := BuildStatus(StatusInput{Snapshot: r.state.Read(), Soft: soft}).Sync.State; got != SyncStalled {
@@ -293,41 +296,46 @@ func TestStatusSoft(t *testing.T) {
 	}
 }
 
-func TestStatusNodes(t *testing.T) {
+// TestStatusSyncOfTheLeader: what the leader's sync saw is shown by every node,
+// beside what the node's own one saw later.
+func TestStatusSyncOfTheLeader(t *testing.T) {
 	r := initialized(t)
-	down := testNode("node-0")
-	down.State, down.Reason = NodeNotReady, "no engine"
-	r.must(&UpdateNode{Node: down})
-	r.replicaAt(1, 1, "1", ReplicaReport{Phase: Healthy})
-	r.replicaAt(2, 2, "1", ReplicaReport{Phase: Failed})
-	view := viewOf(nil)
-	view.Cluster.Nodes = map[string]desired.NodeSettings{"node-1": {Labels: map[string]string{"ssd": "true"}}}
-	view.Refusal = &signing.Refusal{Detail: "claim of a stranger"}
-	got := BuildStatus(StatusInput{Snapshot: r.state.Read(), View: view, Soft: SoftStatus{Node: "node-1", Fault: "disk full: free space"}})
-	var names []string
-	for _, n := range got.Nodes {
-		names = append(names, n.Name+" "+n.Role+" "+string(n.State))
-	}
-	// The log cannot say that node-1 has no disk left: the node itself does.
-	if diff := cmp.Diff([]string{"node-0 non-voter NotReady", "node-1 voter NotReady", "node-2 voter Ready"}, names); diff != "" {
-		t.Fatalf("nodes (-want +got):\n%s", diff)
-	}
-	one := got.Nodes[1]
-	if one.Replicas != 1 || one.Labels["ssd"] != "true" || one.Accepted != newCommit.String() || got.Nodes[2].Accepted != "" {
-		t.Errorf("node-1 %+v, node-2 %+v", one, got.Nodes[2])
-	}
-	if one.Reason != "disk full: free space; refuses the newest claim: claim of a stranger" || got.Nodes[0].Reason != "no engine" {
-		t.Errorf("reasons %q, %q", one.Reason, got.Nodes[0].Reason)
-	}
-	if got.Cluster.Ready != 1 {
-		t.Errorf("%d nodes ready", got.Cluster.Ready)
+	r.must(&SetSync{State: SyncSynced, Head: oldCommit})
+	third := signing.Hash{3}
+	later := start.Add(time.Minute)
+	for _, test := range []struct {
+		name  string
+		own   SoftStatus
+		heard *LeaderStatus
+		head  signing.Hash
+		at    *time.Time
+		state SyncState
+	}{
+		{"no leader", SoftStatus{}, nil, oldCommit, nil, SyncSynced},
+		{"a leader that has seen nothing", SoftStatus{}, &LeaderStatus{}, oldCommit, nil, SyncSynced},
+		{"the leader alone", SoftStatus{}, &LeaderStatus{Head: newCommit, FetchedAt: start}, newCommit, &start, SyncSynced},
+		{"the leader is asking", SoftStatus{}, &LeaderStatus{Fetching: true}, oldCommit, nil, SyncFetching},
+		{"its own is newer", SoftStatus{Head: third, FetchedAt: later}, &LeaderStatus{Head: newCommit, FetchedAt: start}, third, &later, SyncSynced},
+		{"the leader's is newer", SoftStatus{Head: third, FetchedAt: start}, &LeaderStatus{Head: newCommit, FetchedAt: later}, newCommit, &later, SyncSynced},
+		{"the leader's is newer and empty", SoftStatus{Head: third, FetchedAt: start}, &LeaderStatus{FetchedAt: later}, third, &later, SyncSynced},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.own.FromLeader = test.heard
+			got := BuildStatus(StatusInput{Snapshot: r.state.Read(), Soft: test.own}).Sync
+			if got.Head != test.head.String() || got.State != test.state {
+				t.Errorf("head %s, state %s", got.Head, got.State)
+			}
+			if diff := cmp.Diff(test.at, got.FetchedAt); diff != "" {
+				t.Errorf("fetched (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
 // TestStatusListsAreNeverNull looks at the JSON of states with little in them:
 // the values that may be null are named here, and none is a list.
 func TestStatusListsAreNeverNull(t *testing.T) {
-	mayBeNull := []string{"fetched_at", "invalid", "started_at", "cpu_pressure", "memory_pressure", "firewall"}
+	mayBeNull := []string{"fetched_at", "invalid", "started_at", "cpu_pressure", "memory_pressure", "firewall", "index", "lag", "heartbeat_age", "clock_offset"}
 	null := regexp.MustCompile(`"([a-z_]+)":null`)
 	pending := viewOf(&Accepted{Name: "shop"})
 	pending.Pending = []signing.Pending{{Unit: "shop"}}
