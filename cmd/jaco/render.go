@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"sort"
 	"strings"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -23,9 +22,10 @@ func renderStatus(out io.Writer, status *cluster.Status, wide bool) error {
 	c := status.Cluster
 	leader := c.Leader
 	if leader == "" {
-		leader = "none: nothing changes until there is one"
+		leader = "none"
 	}
 	fmt.Fprintf(out, "Cluster  %s (%s)  %d of %d nodes ready, leader %s\n", c.Name, c.ID, c.Ready, c.Nodes, leader)
+	renderWarnings(out, &c)
 	renderSyncLine(out, &status.Sync)
 	if invalid := status.Sync.Invalid; invalid != nil {
 		fmt.Fprintf(out, "Invalid  %s  %s\n", short(invalid.Revision), invalid.Reason)
@@ -47,6 +47,13 @@ func renderStatus(out io.Writer, status *cluster.Status, wide bool) error {
 			text(revisionText(d.Revision, wide)), text(revisionText(d.Target, wide)), text(strings.Join(d.Signers, ",")), reasonCell(d.Reason, wide))
 	}
 	return t.flush()
+}
+
+// renderWarnings prints what endangers the cluster, whole: it is what to act on.
+func renderWarnings(out io.Writer, c *cluster.ClusterStatus) {
+	for _, w := range c.Warnings {
+		fmt.Fprintf(out, "Warning  %s\n", w)
+	}
 }
 
 func renderSyncLine(out io.Writer, s *cluster.SyncStatus) {
@@ -113,21 +120,6 @@ func renderDeployment(out io.Writer, d *cluster.DeploymentState, service string,
 	return t.flush()
 }
 
-// renderNodes prints the nodes.
-func renderNodes(out io.Writer, status *cluster.Status, wide bool) error {
-	t := newTable(out, "NODE", "STATE", "ROLE", "ADDRESS", "REPLICAS", "ACCEPTED", "VERSION", "LABELS", "REASON")
-	for i := range status.Nodes {
-		n := &status.Nodes[i]
-		state := cell{string(n.State), green}
-		if n.State != cluster.NodeReady {
-			state.colour = red
-		}
-		t.add(text(n.Name), state, text(n.Role), text(n.Address), text(fmt.Sprint(n.Replicas)),
-			text(revisionText(n.Accepted, wide)), text(n.Version), text(labels(n.Labels)), reasonCell(n.Reason, wide))
-	}
-	return t.flush()
-}
-
 func syncCell(s cluster.SyncAxis) cell {
 	switch s {
 	case cluster.AxisSynced:
@@ -166,15 +158,6 @@ func replicaCount(services []cluster.ServiceStatus) string {
 		desired += s.Desired
 	}
 	return fmt.Sprintf("%d/%d", healthy, desired)
-}
-
-func labels(m map[string]string) string {
-	pairs := make([]string, 0, len(m))
-	for k, v := range m {
-		pairs = append(pairs, k+"="+v)
-	}
-	sort.Strings(pairs)
-	return strings.Join(pairs, ",")
 }
 
 // reasonCell keeps a reason on one line, and within 60 characters unless wide.

@@ -10,10 +10,12 @@ import (
 // them. Everything in it is converged.
 func fullStatus() *cluster.Status {
 	at := noon
-	cpu, memory := 12.5, 40.25
+	cpu, memory, age, offset := 12.5, 40.25, 0.4, -1.25
+	index, lag := uint64(40), uint64(2)
 	return &cluster.Status{
 		Cluster: cluster.ClusterStatus{
-			ID: "0123456789abcdef", Name: "test", Version: "v1.2.3", Leader: "node-1", Term: 3, Index: 42, Nodes: 2, Ready: 1,
+			ID: "0123456789abcdef", Name: "test", Version: "v1.2.3", Node: "node-1", Leader: "node-1", Term: 3, Index: 42, Quorum: true, Voters: 1,
+			Nodes: 2, Ready: 1, Warnings: []string{},
 		},
 		Sync: cluster.SyncStatus{
 			Repo: "https://git.example.com/fleet.git", Branch: "main", State: cluster.SyncSynced, Head: commitB, Accepted: commitB,
@@ -33,7 +35,7 @@ func fullStatus() *cluster.Status {
 			{
 				Name: "node-1", Address: "10.0.0.1:7000", Role: "voter", State: cluster.NodeReady, Availability: "active",
 				Labels: map[string]string{"ssd": "true", "zone": "a"}, Version: "v1.2.3", Replicas: 1, CPUPressure: &cpu, MemoryPressure: &memory,
-				Accepted: commitB, Firewall: &cluster.FirewallStatus{Ready: true, Generation: 4},
+				Accepted: commitB, Index: &index, Lag: &lag, HeartbeatAge: &age, ClockOffset: &offset, Firewall: &cluster.FirewallStatus{Ready: true, Generation: 4},
 				Peers: []cluster.PeerStatus{{Node: "node-2", HandshakeAge: 1.5, RTT: 0.25, MTU: 1420}},
 			},
 			{
@@ -100,7 +102,15 @@ var states = map[string]func(*cluster.Status){
 		s.Sync.State, s.Sync.Reason, s.Sync.FetchedAt = cluster.SyncUnreachable, "repository unreachable: connection refused", nil
 	},
 	"leaderless": func(s *cluster.Status) {
-		s.Cluster.Leader = ""
+		s.Cluster.Leader, s.Cluster.Quorum = "", false
+		s.Cluster.Warnings = []string{"no leader: nothing can change until 1 more of the voters node-2 answers"}
+	},
+	"fragile": func(s *cluster.Status) {
+		s.Cluster.Warnings = []string{"1 of 1 voters: losing node-1 stops all changes; add one node", "nodes went down at once"}
+		offset, memory := 3600.0, 1.5
+		n := &s.Nodes[1]
+		n.State, n.Availability, n.Reason = cluster.NodeDown, "removed", "does not answer since 2026-11-23T11:58:00Z, nor to node n3; its replicas run elsewhere"
+		n.ClockOffset, n.MemoryPressure = &offset, &memory
 	},
 	"behind": func(s *cluster.Status) { // a head is fetched and not judged yet
 		s.Sync.Accepted, s.Sync.State = commitA, cluster.SyncFetching

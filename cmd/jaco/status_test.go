@@ -23,6 +23,7 @@ func TestStatusJSON(t *testing.T) {
 	states["refused"](status)
 	states["awaiting"](status)
 	states["invalid-cluster"](status)
+	states["fragile"](status)
 	var out bytes.Buffer
 	if _, err := encodeOutput(&out, "json", status); err != nil {
 		t.Fatal(err)
