@@ -11,5 +11,6 @@
 //     (cluster/verifier), and only View carries it.
 //   - Reads are snapshots: a Snapshot never changes under its reader.
 //   - Only transitions are commands. Whatever changes by the second (heartbeats,
-//     fetch times, pressure) is soft state and lives elsewhere.
+//     fetch times, pressure) is soft state and lives outside; Liveness turns it
+//     into transitions on the leader.
 package cluster

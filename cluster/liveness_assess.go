@@ -68,7 +68,7 @@ func (l *Liveness) Assess(at time.Time, members []Node) Assessment {
 		if w.opinion == nil || !w.opinion.answers {
 			doubtful++
 		}
-		if by := l.ask(w, n.Name, live, at); by != "" {
+		if by := l.ask(w, live, at); by != "" {
 			a.Probes = append(a.Probes, Probe{Node: n.Name, By: by})
 		}
 	}
@@ -146,11 +146,12 @@ func (l *Liveness) judge(at time.Time, n Node, live []string) Node {
 	}
 	silence, said := at.Sub(l.silentSince(w)), w.opinion
 	recent := said != nil && at.Sub(said.at) < l.config.Suspect
+	denied, reached := recent && !said.answers, recent && said.answers
 	since := l.lastSign(w).UTC().Format(time.RFC3339)
 	switch {
-	case recent && !said.answers && silence >= l.config.Down:
+	case denied && silence >= l.config.Down:
 		n.State, n.Reason = NodeDown, reasonDown+since+", nor to node "+said.by
-	case !(recent && said.answers) && len(live) == 0 && silence >= l.config.Alone:
+	case !reached && len(live) == 0 && silence >= l.config.Alone:
 		n.State, n.Reason = NodeDown, reasonDown+since+"; no second node is left to ask"
 	case said != nil && said.answers:
 		n.State, n.Reason = NodeSuspect, "node "+said.by+" reaches it, the leader does not: look at the network between the two"
@@ -218,7 +219,7 @@ func (w *watch) count(state NodeState, at time.Time) {
 // ask returns who is to be asked about a silent node now; "": nobody. Whoever
 // answers is asked again, so that the reason does not change with every
 // question; whoever does not is passed over the next time.
-func (l *Liveness) ask(w *watch, name string, live []string, at time.Time) string {
+func (l *Liveness) ask(w *watch, live []string, at time.Time) string {
 	if len(live) == 0 || !w.asked.IsZero() && at.Sub(w.asked) < l.config.Heartbeat {
 		return ""
 	}

@@ -126,6 +126,10 @@ func TestStatusNodes(t *testing.T) {
 		t.Errorf("n1 %+v", n1)
 	}
 
+	input.Soft.FromLeader = heard(r.index - 1) // as it was an entry ago
+	if ahead := BuildStatus(input).Nodes[1]; *ahead.Index != r.index || *ahead.Lag != 0 {
+		t.Errorf("ahead of what the leader said n2 lags by %d", *ahead.Lag)
+	}
 	input.Soft.FromLeader = nil // then each node knows itself alone
 	for _, n := range BuildStatus(input).Nodes {
 		if n.Lag != nil || n.HeartbeatAge != nil || n.ClockOffset != nil || n.CPUPressure != nil || n.MemoryPressure != nil {

@@ -44,8 +44,9 @@ func nodeCell(s cluster.NodeState) cell {
 		return cell{string(s), green}
 	case cluster.NodeSuspect:
 		return cell{string(s), yellow}
+	default:
+		return cell{string(s), red}
 	}
-	return cell{string(s), red}
 }
 
 // lag is "" where it is not known.
