@@ -7,7 +7,43 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 )
+
+// Image is an image made without network and without a builder: one file
+// system of a few files.
+type Image struct {
+	// Ref is the tag, "web:1".
+	Ref string
+	// Binary is a static program on this machine; it lies in the root folder of
+	// the image under its own name and is the entrypoint.
+	Binary string
+	// Env is baked into the image, so that tags differ in their ids.
+	Env map[string]string
+	// Files are more files, by absolute path.
+	Files map[string]string
+	// Healthcheck is the image's own, "CMD …" in Dockerfile form; usually left
+	// to the compose file.
+	Healthcheck string
+}
+
+// WebImage is examples/web under the tag, with its VERSION. The binary is what
+// Bin("web") or BuildStatic made.
+func WebImage(ref, version, binary string) Image {
+	return Image{Ref: ref, Binary: binary, Env: map[string]string{"VERSION": version}}
+}
+
+func (img Image) changes() []string {
+	changes := []string{fmt.Sprintf("ENTRYPOINT [%q]", img.entrypoint())}
+	for k, v := range img.Env {
+		changes = append(changes, fmt.Sprintf("ENV %s=%q", k, v))
+	}
+	if img.Healthcheck != "" {
+		changes = append(changes, "HEALTHCHECK "+img.Healthcheck)
+	}
+	slices.Sort(changes)
+	return changes
+}
 
 func (img Image) entrypoint() string { return "/" + filepath.Base(img.Binary) }
 
