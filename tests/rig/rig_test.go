@@ -108,6 +108,10 @@ func TestHost(t *testing.T) {
 	if err := h.StartEngine(ctx); err != nil {
 		t.Fatal(err)
 	}
+	// Its power is the machine's.
+	if h.PowerOff(ctx) == nil || h.PowerOn(ctx) == nil {
+		t.Error("the machine itself was powered off")
+	}
 	// A network of the engine's pool, and one with a subnet of its own.
 	for name, ipam := range map[string]any{"pool": nil, "own": map[string]any{"Config": []map[string]string{{"Subnet": "10.251.7.0/24"}}}} {
 		in := map[string]any{"Name": name, "Driver": "bridge", "IPAM": ipam}

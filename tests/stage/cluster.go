@@ -328,7 +328,7 @@ func (c *Cluster) TryContainers(ctx context.Context) ([]Placed, error) {
 	var placed []Placed
 	var errs error
 	for _, node := range c.Rig.Nodes {
-		if node.Off() {
+		if node.Off() || node.Engine == nil {
 			continue
 		}
 		containers, err := node.Engine.Containers(ctx, containerLabel)
@@ -346,7 +346,7 @@ func (c *Cluster) Kill(members ...Member) {
 	if len(members) == 0 {
 		members = c.Running()
 	}
-	c.together(members, func(m Member) error { return m.Daemon.Kill(c.T.Context()) })
+	c.together(members, func(m Member) error { return m.Kill(c.T.Context()) })
 }
 
 // Start starts the daemons, all at once; without any, all that do not run on a
@@ -360,7 +360,7 @@ func (c *Cluster) Start(members ...Member) {
 			}
 		}
 	}
-	c.together(members, func(m Member) error { return m.Daemon.Start(c.T.Context()) })
+	c.together(members, func(m Member) error { return m.Start(c.T.Context()) })
 }
 
 func (c *Cluster) together(members []Member, do func(Member) error) {

@@ -3,6 +3,8 @@ package stage
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +69,37 @@ func TestJoined(t *testing.T) {
 		if got := Joined(status, name); got != want {
 			t.Errorf("%s joined: %v, want %v", name, got, want)
 		}
+	}
+}
+
+// operator stands in for jaco: it gives a token, notes who joins with what, and
+// knows a cluster of n1 and of whoever has joined.
+const operator = `#!/bin/sh
+node=$(basename $(dirname $(dirname "$2")))
+case "$3 $4" in
+"bootstrap token") echo "Good for one node: jaco-join-1.of-$node" ;;
+"bootstrap join") echo "$node $*" >>"$0.joins"; touch "$0.$node" ;;
+"status -o")
+	n2=NotReady; [ -e "$0.n2" ] && n2=Ready
+	echo '{"cluster":{"leader":"n1","term":1},"nodes":[{"name":"n2","state":"'$n2'","accepted":"abc"}]}' ;;
+esac
+`
+
+func TestJoin(t *testing.T) {
+	jaco := filepath.Join(t.TempDir(), "jaco")
+	if err := os.WriteFile(jaco, []byte(operator), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{T: t, Rig: rig.Start(t, rig.Config{Nodes: 2, NoEngine: true})}
+	c.config.Daemon = func(_ *rig.Node, config *rig.DaemonConfig) { config.Jaco = jaco }
+	for _, node := range c.Rig.Nodes {
+		c.startDaemon(node)
+	}
+	c.Join(c.Member(1))
+	joins := string(rig.Must[[]byte](t)(os.ReadFile(jaco + ".joins")))
+	want := "bootstrap join --server 10.190.0.1:7000 --token jaco-join-1.of-n1\n"
+	if !strings.HasPrefix(joins, "n2 ") || !strings.HasSuffix(joins, want) || strings.Count(joins, "\n") != 1 {
+		t.Errorf("joined by:\n%swant on n2:\n%s", joins, want)
 	}
 }
 

@@ -54,7 +54,7 @@ func (c *Cluster) Snapshot(lines int) string {
 		default:
 			b.WriteString(Summary(a.status) + "\n")
 		}
-		if !m.Node.Off() {
+		if !m.Node.Off() && m.Node.Engine != nil {
 			containers, err := m.Node.Engine.Containers(ctx, containerLabel)
 			if err != nil {
 				fmt.Fprintf(&b, "engine: %v\n", err)
