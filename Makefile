@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig push refusals crash idle badinput
+SUITES   := rig stage push refusals crash idle badinput
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go
@@ -17,7 +17,7 @@ build: ## Build the two static binaries into bin/
 .PHONY: test
 test: deps ## Unit tests with the race detector, then every suite on real engines
 	CGO_ENABLED=1 $(GO) test -timeout 20m -race $$($(GO) list ./... | grep -v /tests)
-	$(GO) test ./tests
+	$(GO) test ./tests ./tests/rig/cmd/...
 	$(MAKE) e2e
 
 .PHONY: deps
@@ -48,6 +48,7 @@ e2e: ## End-to-end suites on real engines (SUITE=name for one)
 
 .PHONY: bench
 bench: ## Figures against their budgets (BENCH=name for one); status 1 when one is missed
+	build/deps.sh bench
 	$(GO) run ./tests/bench -run '$(BENCH)'
 
 .PHONY: fuzz

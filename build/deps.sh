@@ -3,6 +3,7 @@
 #
 #   build/deps.sh demo   for "make demo": a container engine only if none answers
 #   build/deps.sh test   for "make test": everything the suites need
+#   build/deps.sh bench  for "make bench": the same, and the engine's command line
 #
 # Nothing that it installs is started, now or at the next boot: the demo and the
 # suites start engines of their own.
@@ -44,6 +45,28 @@ need_engine() {
   need iptables iptables
 }
 
+# The engine's command line is part of docker.io up to Debian 12, and a package
+# of its own since. Which, is known once the package lists are.
+cli=
+need_cli() {
+  if ! command -v docker >/dev/null; then cli=yes; fi
+}
+add_cli() {
+  [ -n "$cli" ] || return 0
+  local package=docker.io
+  if apt-cache show docker-cli >/dev/null 2>&1; then package=docker-cli; fi
+  case " ${missing[*]} " in *" $package "*) ;; *) missing+=("$package") ;; esac
+}
+
+need_test() {
+  need_demo
+  need_engine
+  need nft nftables
+  need sshd openssh-server
+  need gpg gnupg
+  need docker-registry docker-registry
+}
+
 need_demo() {
   need git git
   need ip iproute2
@@ -75,18 +98,20 @@ disable_new() {
       docker.io) units+=(docker.service docker.socket) ;;
       containerd) units+=(containerd.service) ;;
       openssh-server) units+=(ssh.service ssh.socket) ;;
+      docker-registry) units+=(docker-registry.service) ;;
     esac
   done
   [ ${#units[@]} -eq 0 ] || systemctl disable --quiet "${units[@]}" 2>/dev/null || true
 }
 
 install_missing() {
+  add_cli
   if [ ${#missing[@]} -eq 0 ]; then
     say "nothing to install"
     return
   fi
-  local cmd=(apt-get install -y -q --no-install-recommends "${missing[@]}")
-  [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Run as root, or install them: sudo ${cmd[*]}"
+  local cmd=(apt-get install -y -q --no-install-recommends)
+  [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}. Run as root, or install them: sudo ${cmd[*]} ${missing[*]}"
   command -v apt-get >/dev/null || die "missing: ${missing[*]}. There is no apt-get here: install them by hand"
   say "installing with apt: ${missing[*]}"
   log=$(mktemp)
@@ -94,7 +119,8 @@ install_missing() {
   guard
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update ended with an error; see above"; }
-  "${cmd[@]}" >"$log" 2>&1 || { cat "$log" >&2; die "apt-get install ended with an error; see above"; }
+  add_cli # again: the lists were perhaps empty before
+  "${cmd[@]}" "${missing[@]}" >"$log" 2>&1 || { cat "$log" >&2; die "apt-get install ended with an error; see above"; }
   disable_new
   say "installed; no service was started"
 }
@@ -105,14 +131,14 @@ case ${1:-} in
     engine_answers || need_engine
     ;;
   test)
-    need_demo
-    need_engine
-    need nft nftables
-    need sshd openssh-server
-    need gpg gnupg
+    need_test
+    ;;
+  bench)
+    need_test
+    need_cli
     ;;
   *)
-    echo "usage: $0 demo|test" >&2
+    echo "usage: $0 demo|test|bench" >&2
     exit 2
     ;;
 esac

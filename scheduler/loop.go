@@ -49,11 +49,13 @@ type Config struct {
 	// Retry is the pause after a proposal that failed for another reason than a
 	// conflict. Default 1 s; must be positive.
 	Retry time.Duration
+	// Clock is the time that plans are made for; default time.Now.
+	Clock func() time.Time
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{Quiet: 10 * time.Millisecond, Ceiling: 50 * time.Millisecond, Limit: 512, Retry: time.Second}
+	return Config{Quiet: 10 * time.Millisecond, Ceiling: 50 * time.Millisecond, Limit: 512, Retry: time.Second, Clock: time.Now}
 }
 
 // Validate reports the first field that cannot work.
@@ -67,6 +69,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("limit is %d: must not be negative", c.Limit)
 	case c.Retry <= 0:
 		return fmt.Errorf("retry is %s: must be positive", c.Retry)
+	case c.Clock == nil:
+		return errors.New("clock is nil: must be a function")
 	}
 	return nil
 }
@@ -220,7 +224,7 @@ func (s *Scheduler) input() (Input, bool) {
 	if claim, ok := snap.LastClaim(); ok && claim.Number > view.Claim {
 		return Input{}, false
 	}
-	now := time.Now()
+	now := s.config.Clock()
 	if at := snap.Time(); at.After(now) {
 		now = at // a clock behind the last leader's must not look into the past
 	}

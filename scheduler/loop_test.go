@@ -287,12 +287,28 @@ func TestStaleView(t *testing.T) {
 	})
 }
 
+// TestClock plans for the time of the clock that it was given.
+func TestClock(t *testing.T) {
+	l, v := newFakeLog(t), &fakeViews{changed: make(chan struct{}), view: webView(t)}
+	config := DefaultConfig()
+	at := time.Now().Add(time.Hour)
+	config.Clock = func() time.Time { return at }
+	s, err := New(l.state, v, l, slog.New(slog.DiscardHandler), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in, ok := s.input(); !ok || !in.Now.Equal(at) {
+		t.Errorf("planned for %s (%v), want %s", in.Now, ok, at)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	tests := map[string]func(*Config){
 		"quiet is -1ns":  func(c *Config) { c.Quiet = -1 },
 		"ceiling is 1ns": func(c *Config) { c.Ceiling = 1 },
 		"limit is -1":    func(c *Config) { c.Limit = -1 },
 		"retry is 0s":    func(c *Config) { c.Retry = 0 },
+		"clock is nil":   func(c *Config) { c.Clock = nil },
 	}
 	for want, spoil := range tests {
 		c := DefaultConfig()

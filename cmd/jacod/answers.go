@@ -42,7 +42,7 @@ func (a *answers) Status() *cluster.Status {
 		input.Soft.Head, input.Soft.FetchedAt, input.Soft.Fetching = soft.Head, soft.FetchedAt, soft.Fetching
 	}
 	for _, health := range scheduler.Health(scheduler.Input{
-		ClusterID: m.info.Cluster, Now: time.Now(), View: view, Nodes: snapshot.Nodes(), Replicas: snapshot.Replicas(),
+		ClusterID: m.info.Cluster, Now: m.clock(), View: view, Nodes: snapshot.Nodes(), Replicas: snapshot.Replicas(),
 		Services: snapshot.Services(), Deployments: snapshot.DeploymentStatuses(),
 	}) {
 		input.Health[health.Deployment] = cluster.DeploymentHealth{Health: health.State, Reason: health.Reason}

@@ -28,14 +28,15 @@ import (
 type daemon struct {
 	config  Config
 	logger  *slog.Logger
+	clock   func() time.Time
 	control *rpc.Server
 	genesis chan genesisJob
 	member  atomic.Pointer[member] // nil before there is a cluster
 	address string                 // host:port that other nodes reach
 }
 
-func newDaemon(config Config, logger *slog.Logger) *daemon {
-	d := &daemon{config: config, logger: logger, genesis: make(chan genesisJob)}
+func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {
+	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob)}
 	d.control = rpc.NewServer(d)
 	return d
 }
@@ -101,7 +102,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 		if err := endInit(d.config.DataDir); err != nil {
 			return err
 		}
-		m, err := openMember(ctx, d.config, d.logger, info)
+		m, err := openMember(ctx, d.config, d.logger, d.clock, info)
 		if err != nil {
 			return err
 		}
@@ -294,7 +295,7 @@ func (d *daemon) newWebhook() (http.Handler, error) {
 			m.poke()
 		}
 	}
-	return gitsync.NewWebhook(secrets, poke, time.Now), nil
+	return gitsync.NewWebhook(secrets, poke, d.clock), nil
 }
 
 // onlyWebhook serves the webhook and nothing else, for a port that the network

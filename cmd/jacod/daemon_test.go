@@ -32,6 +32,7 @@ var noTime time.Time
 // testNode is a daemon in this process, without an engine.
 type testNode struct {
 	config Config
+	clock  func() time.Time
 	log    *safeBuffer
 	client *rpc.Client
 	cancel context.CancelFunc
@@ -46,7 +47,7 @@ func newTestNode(t *testing.T) *testNode {
 	config.Listen, config.AdvertiseAddress, config.HTTPListen = freePort(t), "127.0.0.1", freePort(t)
 	config.Engine = "unix://" + filepath.Join(dir, "no-engine.sock")
 	config.Raft = RaftConfig{Heartbeat: 100 * time.Millisecond, Election: 100 * time.Millisecond, Lease: 50 * time.Millisecond, Commit: 5 * time.Millisecond}
-	return &testNode{config: config, log: &safeBuffer{}}
+	return &testNode{config: config, clock: time.Now, log: &safeBuffer{}}
 }
 
 // freePort is an address that nobody listens on just now.
@@ -63,7 +64,7 @@ func (n *testNode) start(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(n.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(t.Context())
 	n.cancel, n.ended = cancel, make(chan error, 1)
-	d := newDaemon(n.config, logger)
+	d := newDaemon(n.config, logger, n.clock)
 	go func() { n.ended <- d.Run(ctx) }()
 	t.Cleanup(cancel)
 	n.eventually(t, "the socket", func() bool {
@@ -223,7 +224,7 @@ func TestSocket(t *testing.T) {
 	for _, name := range []string{group.Name, "no-such-group-here"} {
 		n := newTestNode(t)
 		n.config.Group = name
-		d := newDaemon(n.config, slog.New(slog.DiscardHandler))
+		d := newDaemon(n.config, slog.New(slog.DiscardHandler), n.clock)
 		listener, err := d.listenSocket(t.Context())
 		check(t, err)
 		info, err := os.Stat(n.config.Socket)
@@ -240,7 +241,7 @@ func TestSocket(t *testing.T) {
 
 func TestStaleSocket(t *testing.T) {
 	n := newTestNode(t)
-	d := newDaemon(n.config, slog.New(slog.DiscardHandler))
+	d := newDaemon(n.config, slog.New(slog.DiscardHandler), n.clock)
 	first, err := d.listenSocket(t.Context())
 	check(t, err)
 	if _, err := d.listenSocket(t.Context()); err == nil || !strings.Contains(err.Error(), "another jacod answers") {
@@ -271,7 +272,7 @@ func TestFindAddress(t *testing.T) {
 		{"nonsense", "10.0.0.5", "", "listen"},
 		{":7000", "example.com", "", "advertise_address"},
 	} {
-		d := newDaemon(Config{Listen: test.listen, AdvertiseAddress: test.advertise}, slog.New(slog.DiscardHandler))
+		d := newDaemon(Config{Listen: test.listen, AdvertiseAddress: test.advertise}, slog.New(slog.DiscardHandler), time.Now)
 		err := d.findAddress()
 		if test.wantErr != "" {
 			if err == nil || !strings.Contains(err.Error(), test.wantErr) {

@@ -76,7 +76,7 @@ func (d *daemon) runGenesis(ctx context.Context, job genesisJob) (m *member, wai
 	if err := g.prepare(ctx); err != nil {
 		return nil, nil, err
 	}
-	if m, err = openMember(ctx, d.config, d.logger, g.info); err != nil {
+	if m, err = openMember(ctx, d.config, d.logger, d.clock, g.info); err != nil {
 		return nil, nil, err
 	}
 	if err := m.consensus.Bootstrap(); err != nil {
@@ -146,11 +146,10 @@ func (g *genesis) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	if g.authority, err = identity.NewAuthority(g.info.Cluster, now, rand.Reader); err != nil {
+	if g.authority, err = identity.NewAuthority(g.info.Cluster, d.clock(), rand.Reader); err != nil {
 		return err
 	}
-	if g.identity, err = newIdentityStore(d.config.DataDir).Create(g.authority, d.config.Name); err != nil {
+	if g.identity, err = newIdentityStore(d.config.DataDir, d.clock).Create(g.authority, d.config.Name); err != nil {
 		return err
 	}
 	g.meta = cluster.Meta{ID: g.info.Cluster, Name: request.ClusterName, CA: g.authority.CertificatePEM(), Repo: repo, Anchor: anchor}
@@ -176,7 +175,7 @@ func (g *genesis) openRepository(ctx context.Context) (cluster.Repo, signing.Sou
 			return repo, nil, signing.Hash{}, err
 		}
 		repo.URL, repo.Owner = filepath.Join(d.config.DataDir, repoDirectory), d.config.Name
-		_, err = gitsync.CreateEmbedded(repo.URL, repo.Branch, files, "Pin who may sign", time.Now(), d.config.Group)
+		_, err = gitsync.CreateEmbedded(repo.URL, repo.Branch, files, "Pin who may sign", d.clock(), d.config.Group)
 		if err != nil {
 			return repo, nil, signing.Hash{}, fmt.Errorf("make the embedded repository: %w", err)
 		}

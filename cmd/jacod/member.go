@@ -31,6 +31,7 @@ type member struct {
 	config Config
 	info   membership
 	logger *slog.Logger
+	clock  func() time.Time
 
 	identity  *identity.Identity
 	objects   *cluster.DiskObjects
@@ -52,15 +53,15 @@ type member struct {
 }
 
 // newIdentityStore opens the node's keys.
-func newIdentityStore(dataDir string) *identity.Store {
-	return identity.NewStore(filepath.Join(dataDir, identityDirectory), time.Now, rand.Reader)
+func newIdentityStore(dataDir string, clock func() time.Time) *identity.Store {
+	return identity.NewStore(filepath.Join(dataDir, identityDirectory), clock, rand.Reader)
 }
 
 // openMember opens every store of a member and wires its parts; nothing runs
 // before Run.
-func openMember(ctx context.Context, config Config, logger *slog.Logger, info membership) (*member, error) {
+func openMember(ctx context.Context, config Config, logger *slog.Logger, clock func() time.Time, info membership) (*member, error) {
 	m := &member{
-		config: config, info: info, logger: logger, current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64),
+		config: config, info: info, logger: logger, clock: clock, current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64),
 	}
 	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -70,7 +71,7 @@ func openMember(ctx context.Context, config Config, logger *slog.Logger, info me
 
 func (m *member) open(ctx context.Context) (err error) {
 	dir := func(name string) string { return filepath.Join(m.config.DataDir, name) }
-	if m.identity, err = newIdentityStore(m.config.DataDir).Load(); err != nil {
+	if m.identity, err = newIdentityStore(m.config.DataDir, m.clock).Load(); err != nil {
 		return err
 	}
 	if m.objects, err = cluster.OpenObjects(dir(objectsFile)); err != nil {
@@ -84,7 +85,7 @@ func (m *member) open(ctx context.Context) (err error) {
 	}
 	m.verifier, err = verifier.Open(verifier.Config{
 		Directory: dir(trustDirectory), State: m.state, Objects: m.objects, Branch: m.info.Branch,
-		Now: time.Now, Logger: m.logger.With("component", "verifier"), Misbehaviour: m.noteMisbehaviour,
+		Now: m.clock, Logger: m.logger.With("component", "verifier"), Misbehaviour: m.noteMisbehaviour,
 	})
 	if err != nil {
 		return err
@@ -102,7 +103,7 @@ func (m *member) openConsensus(ctx context.Context, directory string) (err error
 	}
 	settings := consensus.DefaultConfig()
 	settings.Dir, settings.Node, settings.Address = directory, m.info.Node, m.info.Address
-	settings.Logger = m.logger
+	settings.Clock, settings.Logger = m.clock, m.logger
 	for _, timer := range []struct {
 		to   *time.Duration
 		from time.Duration
@@ -180,7 +181,9 @@ func (m *member) lead(ctx context.Context) error {
 }
 
 func (m *member) schedule(ctx context.Context) error {
-	s, err := scheduler.New(m.state, m.verifier, proposer{m}, m.logger.With("component", "scheduler"), scheduler.DefaultConfig())
+	config := scheduler.DefaultConfig()
+	config.Clock = m.clock
+	s, err := scheduler.New(m.state, m.verifier, proposer{m}, m.logger.With("component", "scheduler"), config)
 	if err != nil {
 		return err
 	}

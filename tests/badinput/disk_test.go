@@ -1,17 +1,11 @@
 package badinput
 
 import (
-	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/tests/rig"
@@ -21,13 +15,7 @@ import (
 // TestFullDisk fills the file system of the data directory: what runs goes on,
 // the node says what is wrong, and the push is deployed once there is room.
 func TestFullDisk(t *testing.T) {
-	disk := filepath.Join(t.TempDir(), "disk")
-	check(t, os.Mkdir(disk, 0o755))
-	check(t, unix.Mount("none", disk, "tmpfs", 0, "size=48m"))
-	t.Cleanup(func() { check(t, unix.Unmount(disk, unix.MNT_DETACH)) })
-	s := stage.New(t, stage.Config{
-		Transport: stage.HTTP, Settings: map[string]any{"data_dir": filepath.Join(disk, "jaco")},
-	})
+	s := stage.New(t, stage.Config{Transport: stage.HTTP, DataSize: 48 << 20})
 	web := func(tag string, more string) map[string]string {
 		return map[string]string{
 			stage.Path("shop"):       stage.Compose(stage.Service{Name: "web", Tag: tag, Replicas: 1}),
@@ -38,8 +26,7 @@ func TestFullDisk(t *testing.T) {
 	s.Deploy(web("1", ""))
 	before := containerIDs(s)
 
-	ballast := filepath.Join(disk, "ballast")
-	fill(t, ballast)
+	check(t, s.Daemon.FillDisk(t.Context()))
 	commit := s.Commit(web("2", noise(512<<10)))
 	s.Push()
 	rig.Eventually(t, 30*time.Second, "the log says that the disk is full", logged(s.Daemon, "no space left on device"), s.Daemon)
@@ -59,7 +46,7 @@ func TestFullDisk(t *testing.T) {
 	if !s.Daemon.Proc().Running() {
 		t.Fatal("jacod ended")
 	}
-	check(t, os.Remove(ballast))
+	check(t, s.Daemon.FreeDisk(t.Context()))
 	s.Converge()
 	if got := s.Status().Sync.Accepted; got != commit {
 		t.Errorf("accepted is %s, want %s", got, commit)
@@ -74,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 		s.T = t
 		running := containerIDs(&s)
 		s.Check(s.Daemon.Stop(t.Context()))
-		fill(t, ballast)
+		check(t, s.Daemon.FillDisk(t.Context()))
 		err := s.Daemon.Start(t.Context())
 		if err == nil {
 			rig.Eventually(t, 30*time.Second, "the log says that the disk is full", logged(s.Daemon, "no space left on device"), s.Daemon)
@@ -84,7 +71,7 @@ func TestFullDisk(t *testing.T) {
 		if after := containerIDs(&s); !slices.Equal(after, running) {
 			t.Errorf("containers changed from %v to %v", running, after)
 		}
-		check(t, os.Remove(ballast))
+		check(t, s.Daemon.FreeDisk(t.Context()))
 		if !s.Daemon.Proc().Running() {
 			s.Check(s.Daemon.Start(t.Context()))
 		}
@@ -93,22 +80,6 @@ func TestFullDisk(t *testing.T) {
 		})
 		s.Deploy(web("3", ""))
 	})
-}
-
-// fill takes all that is left of a file system.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	file := rig.Must[*os.File](t)(os.Create(path))
-	defer file.Close()
-	for _, size := range []int{1 << 20, 4096, 1} {
-		for {
-			if _, err := file.Write(make([]byte, size)); errors.Is(err, syscall.ENOSPC) {
-				break
-			} else if err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 }
 
 // noise is text that does not compress well and is the same each time.

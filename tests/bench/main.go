@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -91,7 +90,7 @@ func (f figure) measure(ctx context.Context, out io.Writer) error {
 	arguments := []string{"-run", "^$", "-bench", "^Benchmark(" + names + ")$", "-count", strconv.Itoa(runs), "-timeout", "30m"}
 	command := exec.CommandContext(ctx, "go", append(append([]string{"test"}, arguments...), "./"+f.directory)...)
 	if f.suite {
-		bin, err := buildPrograms(ctx)
+		bin, err := buildPrograms(ctx, strings.TrimPrefix(f.directory, "tests/"))
 		if err != nil {
 			return err
 		}
@@ -124,15 +123,13 @@ func (f figure) measure(ctx context.Context, out io.Writer) error {
 }
 
 // buildPrograms builds what a benchmark on a rig runs.
-func buildPrograms(ctx context.Context) (string, error) {
+func buildPrograms(ctx context.Context, suite string) (string, error) {
 	bin, err := os.MkdirTemp("", "jaco-bench-")
 	if err != nil {
 		return "", fmt.Errorf("make directory for programs: %w", err)
 	}
-	for _, pkg := range []string{"./cmd/jacod", "./cmd/jaco", "./examples/web"} {
-		if err := rig.BuildStatic(ctx, pkg, filepath.Join(bin, filepath.Base(pkg))); err != nil {
-			return "", errors.Join(err, os.RemoveAll(bin))
-		}
+	if err := rig.BuildPrograms(ctx, bin, suite); err != nil {
+		return "", errors.Join(err, os.RemoveAll(bin))
 	}
 	return bin, nil
 }

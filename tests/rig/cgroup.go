@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,29 @@ func (g *group) kill(ctx context.Context) error {
 	}
 }
 
+// freeze stops every process of the group and its children, or lets them go
+// on, and waits until that is so.
+func (g *group) freeze(ctx context.Context, frozen bool) error {
+	root, err := cgroupRoot()
+	if err != nil {
+		return err
+	}
+	word, dir := "0", filepath.Join(root, g.path)
+	if frozen {
+		word = "1"
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte(word), 0); err != nil {
+		return fmt.Errorf("freeze cgroup %s: %w", g.path, err)
+	}
+	return WaitFor(ctx, "cgroup "+g.path+" to be frozen: "+word, func(context.Context) (bool, string) {
+		events, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+		if err != nil {
+			return false, err.Error()
+		}
+		return strings.Contains(string(events), "frozen "+word+"\n"), string(events)
+	})
+}
+
 // pids lists the processes of the group and its children, zombies left out.
 func (g *group) pids() ([]int, error) {
 	root, err := cgroupRoot()
@@ -125,12 +149,23 @@ func (g *group) pids() ([]int, error) {
 }
 
 func zombie(pid int) bool {
+	state := processState(pid)
+	return state == 'Z' || state == 0
+}
+
+// processState is the letter that the kernel gives: R, S, D, T, Z; 0 for a
+// process that is gone.
+func processState(pid int) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return true
+		return 0
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	return strings.HasPrefix(rest, "Z")
+	// The name before it may hold anything, parentheses too.
+	_, rest, found := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " ")
+	if !found || rest == "" {
+		return 0
+	}
+	return rest[0]
 }
 
 // remove deletes the group and its children from every hierarchy. The engine's

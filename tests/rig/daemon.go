@@ -23,6 +23,10 @@ type DaemonConfig struct {
 	Settings map[string]any
 	// Env is added to the environment of jacod.
 	Env []string
+	// DataSize, in bytes, puts the data directory on a disk of its own of that
+	// size, so that FillDisk can fill it; 0: it is on the machine's disk. The
+	// disk's content outlives a power failure, like that of the node's own.
+	DataSize int64
 }
 
 // Daemon is jacod on a node, and jaco as its operator. Its methods are not for
@@ -35,13 +39,15 @@ type Daemon struct {
 
 	jacod, jaco string
 	env         []string
+	disk        string // where DataSize was given
 	proc        *Proc
 }
 
 // readyTimeout bounds the wait for jacod's socket.
 const readyTimeout = 30 * time.Second
 
-// NewDaemon writes jacod's configuration and starts nothing.
+// NewDaemon writes jacod's configuration, makes its disk where it is to have
+// one, and starts nothing.
 func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 	dir := filepath.Join(node.Dir, "jacod")
 	d := &Daemon{
@@ -57,6 +63,13 @@ func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 			return nil, err
 		}
 	}
+	if cfg.DataSize > 0 {
+		d.disk = node.Dir + "-disk"
+		d.DataDir = filepath.Join(d.disk, "data")
+		if err := mountDisk(d.disk, cfg.DataSize); err != nil {
+			return nil, err
+		}
+	}
 	settings := map[string]any{
 		"data_dir": d.DataDir, "socket": d.Socket, "name": node.Name, "advertise_address": node.Address.String(),
 	}
@@ -65,6 +78,9 @@ func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 	}
 	maps.Copy(settings, cfg.Settings)
 	maps.DeleteFunc(settings, func(_ string, v any) bool { return v == nil })
+	if dir, ok := settings["data_dir"].(string); ok {
+		d.DataDir = dir
+	}
 	data, err := yaml.Marshal(settings)
 	if err != nil {
 		return nil, fmt.Errorf("encode jacod.yaml: %w", err)
@@ -81,7 +97,7 @@ func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 // Start starts jacod and waits until its socket takes connections. A jacod
 // that ends instead is an error with the end of its log.
 func (d *Daemon) Start(ctx context.Context) error {
-	if d.proc != nil && d.proc.Running() {
+	if d.Running() {
 		return errors.New("start jacod: it is running")
 	}
 	// A socket that a killed jacod left must not pass for the new one's.
@@ -116,6 +132,28 @@ func (d *Daemon) end(ctx context.Context, sig syscall.Signal) error {
 	return d.proc.Stop(ctx, sig)
 }
 
+// Pause freezes jacod alone, as a debugger or a long stall of its host does;
+// containers run on. A paused jacod can be killed; Stop waits for Resume.
+func (d *Daemon) Pause(ctx context.Context) error {
+	if err := d.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return WaitFor(ctx, "jacod to stand still", func(context.Context) (bool, string) {
+		state := processState(d.proc.PID)
+		return state == 'T', fmt.Sprintf("process state %q", state)
+	}, d)
+}
+
+// Resume lets a paused jacod go on.
+func (d *Daemon) Resume(context.Context) error { return d.signal(syscall.SIGCONT) }
+
+func (d *Daemon) signal(sig syscall.Signal) error {
+	if !d.Running() {
+		return fmt.Errorf("signal jacod of %s: it does not run", d.Node.Name)
+	}
+	return d.proc.Signal(sig)
+}
+
 // Restart is Stop, then Start.
 func (d *Daemon) Restart(ctx context.Context) error {
 	if err := d.Stop(ctx); err != nil {
@@ -123,6 +161,9 @@ func (d *Daemon) Restart(ctx context.Context) error {
 	}
 	return d.Start(ctx)
 }
+
+// Running says whether jacod runs, paused or not.
+func (d *Daemon) Running() bool { return d.proc != nil && d.proc.Running() }
 
 // Proc is the running or last process, nil before the first Start.
 func (d *Daemon) Proc() *Proc { return d.proc }

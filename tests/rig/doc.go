@@ -2,6 +2,11 @@
 // real git servers, the real jacod, each in network namespaces of their own on
 // one machine. The demo uses the same parts on the host's own network.
 //
+// A Rig is a LAN of nodes that faults can be done to: Partition, Isolate and
+// Heal; Node.PowerOff, PowerOn, Pause and Resume; Engine.Kill, Stop, Start;
+// Daemon.Kill, Stop, Pause, Wipe, FillDisk, and a program that was linked with a
+// wrong clock. Beside the nodes, in the LAN, are git servers and a registry.
+//
 // Rules of the package:
 //
 //   - Nothing is mocked. A suite that cannot have its parts says so and fails

@@ -24,8 +24,11 @@ type EngineConfig struct {
 	// Bridge names the default bridge. Empty: the engine makes its docker0,
 	// right in a namespace of its own. A named one is made and removed here.
 	Bridge string
-	// NoLiveRestore ends the containers with the engine.
+	// NoLiveRestore ends the containers with the engine; Swarm needs it.
 	NoLiveRestore bool
+
+	// insecure is where registries are reached without TLS.
+	insecure netip.Prefix
 }
 
 // Engine is a Docker Engine of the rig: a containerd and a dockerd of its own,
@@ -61,20 +64,28 @@ func startEngine(ctx context.Context, space *Space, cfg EngineConfig) (*Engine, 
 		if err := e.host.remember(ctx); err != nil {
 			return e, err
 		}
-	} else if err := space.NetNS.setSysctl("net/ipv4/ip_forward", "0"); err != nil {
+	}
+	return e, e.boot(ctx)
+}
+
+// boot starts containerd and dockerd on a host where neither runs.
+func (e *Engine) boot(ctx context.Context) error {
+	if e.host == nil {
 		// With forwarding off before, the engine sets the FORWARD policy to
 		// DROP, as on a production host.
-		return e, err
+		if err := e.space.NetNS.setSysctl("net/ipv4/ip_forward", "0"); err != nil {
+			return err
+		}
 	}
-	if cfg.Bridge != "" {
+	if e.cfg.Bridge != "" {
 		if err := e.makeBridge(ctx); err != nil {
-			return e, err
+			return err
 		}
 	}
 	if err := e.startContainerd(ctx); err != nil {
-		return e, err
+		return err
 	}
-	return e, e.Start(ctx)
+	return e.Start(ctx)
 }
 
 func (e *Engine) makeBridge(ctx context.Context) error {
@@ -145,6 +156,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	if !e.cfg.NoLiveRestore {
 		args = append(args, "--live-restore")
+	}
+	if e.cfg.insecure.IsValid() {
+		args = append(args, "--insecure-registry", e.cfg.insecure.String())
 	}
 	var err error
 	if e.dockerd, err = e.space.Start(ctx, ProcConfig{Name: "dockerd", Path: "dockerd", Args: args, Env: e.env()}); err != nil {

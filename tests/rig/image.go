@@ -3,62 +3,46 @@ package rig
 import (
 	"archive/tar"
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 )
 
-// BinEnv names the directory with the programs that a suite uses: jacod, jaco
-// and web, built once by the suite runner.
-const BinEnv = "JACO_BIN"
-
-// Bin returns the path of a program that the suite runner built.
-func Bin(name string) (string, error) {
-	dir := os.Getenv(BinEnv)
-	if dir == "" {
-		return "", fmt.Errorf("find program %s: %s is not set; run suites with: make e2e SUITE=NAME", name, BinEnv)
-	}
-	p := filepath.Join(dir, name)
-	if _, err := os.Stat(p); err != nil {
-		return "", fmt.Errorf("find program %s: %w", name, err)
-	}
-	return p, nil
+// Image is an image made without network and without a builder: one file
+// system of a few files.
+type Image struct {
+	// Ref is the tag, "web:1".
+	Ref string
+	// Binary is a static program on this machine; it lies in the root folder of
+	// the image under its own name and is the entrypoint.
+	Binary string
+	// Env is baked into the image, so that tags differ in their ids.
+	Env map[string]string
+	// Files are more files, by absolute path.
+	Files map[string]string
+	// Healthcheck is the image's own, "CMD …" in Dockerfile form; usually left
+	// to the compose file.
+	Healthcheck string
 }
 
-// BuildStatic builds a package of this module, "./examples/web", as a static
-// binary. It needs no network when the module cache is filled.
-func BuildStatic(ctx context.Context, pkg, out string) error {
-	root, err := ModuleRoot()
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", out, pkg)
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	_, err = output(cmd)
-	return err
+// WebImage is examples/web under the tag, with its VERSION. The binary is what
+// Bin("web") or BuildStatic made.
+func WebImage(ref, version, binary string) Image {
+	return Image{Ref: ref, Binary: binary, Env: map[string]string{"VERSION": version}}
 }
 
-// ModuleRoot is the directory of go.mod, at or above the working directory.
-func ModuleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
+func (img Image) changes() []string {
+	changes := []string{fmt.Sprintf("ENTRYPOINT [%q]", img.entrypoint())}
+	for k, v := range img.Env {
+		changes = append(changes, fmt.Sprintf("ENV %s=%q", k, v))
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", errors.New("find the module: no go.mod at or above the working directory")
-		}
-		dir = up
+	if img.Healthcheck != "" {
+		changes = append(changes, "HEALTHCHECK "+img.Healthcheck)
 	}
+	slices.Sort(changes)
+	return changes
 }
 
 func (img Image) entrypoint() string { return "/" + filepath.Base(img.Binary) }

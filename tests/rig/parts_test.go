@@ -224,33 +224,6 @@ func TestPattern(t *testing.T) {
 	}
 }
 
-func TestDaemonThatEnds(t *testing.T) {
-	r := rig.Start(t, rig.Config{NoEngine: true})
-	d, err := rig.NewDaemon(r.Node(), rig.DaemonConfig{
-		Jacod: "/bin/ls", Jaco: "/bin/ls", Settings: map[string]any{"name": nil, "log": map[string]any{"level": "debug"}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	err = d.Start(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "unrecognized option") || time.Since(start) > 10*time.Second {
-		t.Errorf("start after %s: %v; want the end of the log at once", time.Since(start), err)
-	}
-	config := string(rig.Must[[]byte](t)(os.ReadFile(d.ConfigFile)))
-	for _, want := range []string{"advertise_address: 10.190.0.1\n", "log:\n    level: debug\n", "data_dir: "} {
-		if !strings.Contains(config, want) {
-			t.Errorf("configuration lacks %q:\n%s", want, config)
-		}
-	}
-	if strings.Contains(config, "name:") {
-		t.Errorf("removed key is there:\n%s", config)
-	}
-	if _, err := d.Run(t.Context(), "status"); rig.ExitCode(err) != 2 {
-		t.Errorf("exit code %d of %v, want 2", rig.ExitCode(err), err)
-	}
-}
-
 type log string
 
 func (l log) Tail(int) string { return string(l) }

@@ -28,6 +28,24 @@ type Space struct {
 
 	mu    sync.Mutex // guards the fields below
 	procs []*Proc
+	off   bool // powered off: nothing can be started
+}
+
+// describe settles the names; nothing is made yet.
+func (s *Space) describe(r *Rig, name string, address netip.Addr) {
+	s.Name, s.NetNS, s.Address, s.Dir = name, NetNS(r.ID+"-"+name), address, filepath.Join(r.Dir, name)
+	s.group = &group{path: filepath.Join(r.group.path, name)}
+}
+
+// make makes what the space does not have yet: directory, cgroup, namespace.
+func (s *Space) make(ctx context.Context) error {
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+		return fmt.Errorf("make directory of %s: %w", s.Name, err)
+	}
+	if _, err := newGroup(s.group.path); err != nil {
+		return err
+	}
+	return s.NetNS.create(ctx)
 }
 
 // ProcConfig describes a process to start.
@@ -58,6 +76,12 @@ type Proc struct {
 func (s *Space) Start(ctx context.Context, cfg ProcConfig) (*Proc, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", cfg.Name, err)
+	}
+	s.mu.Lock()
+	off := s.off
+	s.mu.Unlock()
+	if off {
+		return nil, fmt.Errorf("start %s: %s is powered off", cfg.Name, s.Name)
 	}
 	leaf, err := s.group.leaf("_" + cfg.Name)
 	if err != nil {

@@ -108,6 +108,10 @@ func TestHost(t *testing.T) {
 	if err := h.StartEngine(ctx); err != nil {
 		t.Fatal(err)
 	}
+	// Its power is the machine's.
+	if h.PowerOff(ctx) == nil || h.PowerOn(ctx) == nil {
+		t.Error("the machine itself was powered off")
+	}
 	// A network of the engine's pool, and one with a subnet of its own.
 	for name, ipam := range map[string]any{"pool": nil, "own": map[string]any{"Config": []map[string]string{{"Subnet": "10.251.7.0/24"}}}} {
 		in := map[string]any{"Name": name, "Driver": "bridge", "IPAM": ipam}
@@ -128,16 +132,29 @@ func TestHost(t *testing.T) {
 	nothingLeft(t, filepath.Base(filepath.Dir(h.Dir)), before)
 }
 
-// TestSweep removes a rig whose maker never called Close.
+// TestSweep removes a rig whose maker never called Close, in whatever state its
+// nodes are.
 func TestSweep(t *testing.T) {
 	ctx := t.Context()
 	before := machine(t)
-	r, err := rig.New(ctx, rig.Config{NoEngine: true})
+	r, err := rig.New(ctx, rig.Config{Nodes: 3, NoEngine: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Node().Start(ctx, rig.ProcConfig{Name: "lost", Path: "sleep", Args: []string{"1000"}}); err != nil {
-		t.Fatal(err)
+	for _, node := range r.Nodes {
+		if _, err := node.Start(ctx, rig.ProcConfig{Name: "lost", Path: "sleep", Args: []string{"1000"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rig.NewDaemon(node, rig.DaemonConfig{Jacod: "/bin/ls", Jaco: "/bin/ls", DataSize: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, err := range map[string]error{
+		"off": r.Nodes[0].PowerOff(ctx), "frozen": r.Nodes[1].Pause(ctx), "cut": r.Partition(ctx, r.Nodes[:2]),
+	} {
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
 	}
 	if err := rig.Sweep(ctx, strings.TrimPrefix(r.ID, "jaco-")); err != nil {
 		t.Fatal(err)

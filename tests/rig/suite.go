@@ -18,7 +18,7 @@ func Missing() error {
 		return errors.New("root is needed for namespaces and engines; run as root")
 	}
 	var missing []string
-	for _, prog := range []string{"dockerd", "containerd", "runc", "ip", "nsenter", "iptables", "git"} {
+	for _, prog := range []string{"dockerd", "containerd", "runc", "ip", "nsenter", "iptables", "nft", "git"} {
 		if _, err := exec.LookPath(prog); err != nil {
 			missing = append(missing, prog)
 		}

@@ -110,6 +110,17 @@ func StartGitSSH(t TB, s *Space, g *Git, root string) *GitSSH {
 	return h
 }
 
+// StartRegistry is ServeRegistry for a test.
+func StartRegistry(t TB, s *Space) *Registry {
+	t.Helper()
+	r, err := ServeRegistry(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cleanup(t, r.Close)
+	return r
+}
+
 // StartProxy is ServeProxy for a test.
 func StartProxy(t TB, socket string, engine *Docker) *Proxy {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 type Service struct {
 	Name     string
 	Tag      string // of Image
+	Image    string // instead of Image and Tag: the whole name, pulled where it is missing
 	Replicas int
 	Env      map[string]string
 	Extra    string // more lines of the service, indented by four
@@ -22,7 +23,11 @@ func Compose(services ...Service) string {
 	var b strings.Builder
 	b.WriteString("services:\n")
 	for _, s := range services {
-		fmt.Fprintf(&b, "  %s:\n    image: %s:%s\n    pull_policy: never\n", s.Name, Image, s.Tag)
+		image, policy := s.Image, "missing"
+		if image == "" {
+			image, policy = Image+":"+s.Tag, "never"
+		}
+		fmt.Fprintf(&b, "  %s:\n    image: %s\n    pull_policy: %s\n", s.Name, image, policy)
 		if len(s.Env) > 0 {
 			b.WriteString("    environment:\n")
 			for k, v := range s.Env {
@@ -63,19 +68,12 @@ func FindService(status *cluster.Status, deployment, service string) *cluster.Se
 	return nil
 }
 
-// Summary prints a status in short, for failures.
-func Summary(status *cluster.Status) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "sync %s %s accepted %.12s head %.12s", status.Sync.State, status.Sync.Reason, status.Sync.Accepted, status.Sync.Head)
-	for i := range status.Deployments {
-		d := &status.Deployments[i]
-		fmt.Fprintf(&b, "\n%s %s %s %s", d.Name, d.Sync, d.Health, d.Reason)
-		for _, s := range d.Services {
-			fmt.Fprintf(&b, "\n  %s %d/%d %s", s.Name, s.Healthy, s.Desired, s.Reason)
-			for _, r := range s.Replicas {
-				fmt.Fprintf(&b, "\n    %d %s %s %s", r.Slot, r.ID, r.Phase, r.Reason)
-			}
+// Node finds a node in a status; nil when it is not there.
+func Node(status *cluster.Status, name string) *cluster.NodeStatus {
+	for i := range status.Nodes {
+		if status.Nodes[i].Name == name {
+			return &status.Nodes[i]
 		}
 	}
-	return b.String()
+	return nil
 }

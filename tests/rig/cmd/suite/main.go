@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		return false, fmt.Errorf("make directory for programs: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(bin)) }()
-	if err := build(ctx, root, bin, opts.names); err != nil {
+	if err := rig.BuildPrograms(ctx, bin, opts.names...); err != nil {
 		return false, err
 	}
 	ok = true
@@ -104,24 +104,6 @@ func run(ctx context.Context, args []string, out io.Writer) (ok bool, err error)
 		ok = ok && passed
 	}
 	return ok, nil
-}
-
-// build makes the programs that suites take from rig.Bin. The rig's own suite
-// needs only the example.
-func build(ctx context.Context, root, bin string, names []string) error {
-	pkgs := []string{"./examples/web"}
-	if len(names) > 1 || names[0] != "rig" {
-		pkgs = append(pkgs, "./cmd/jacod", "./cmd/jaco")
-	}
-	for _, pkg := range pkgs {
-		if _, err := os.Stat(filepath.Join(root, pkg)); err != nil {
-			return fmt.Errorf("build %s: %w", pkg, err)
-		}
-		if err := rig.BuildStatic(ctx, pkg, filepath.Join(bin, filepath.Base(pkg))); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // suite runs one suite and prints its last line.
