@@ -303,7 +303,11 @@ func TestStatusNodes(t *testing.T) {
 	view := viewOf(nil)
 	view.Cluster.Nodes = map[string]desired.NodeSettings{"node-1": {Labels: map[string]string{"ssd": "true"}}}
 	view.Refusal = &signing.Refusal{Detail: "claim of a stranger"}
-	got := BuildStatus(StatusInput{Snapshot: r.state.Read(), View: view, Soft: SoftStatus{Node: "node-1", Fault: "disk full: free space"}})
+	got := BuildStatus(StatusInput{Snapshot: r.state.Read(), View: view, Soft: SoftStatus{
+		Node: "node-1", Fault: "disk full: free space",
+		// Who votes is raft's to say; a voter that is no member is not shown.
+		Voters: map[string]bool{"node-1": true, "node-2": true, "node-9": true},
+	}})
 	var names []string
 	for _, n := range got.Nodes {
 		names = append(names, n.Name+" "+n.Role+" "+string(n.State))
