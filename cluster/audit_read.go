@@ -104,8 +104,8 @@ func (s *Snapshot) AuditEntry(number uint64) (AuditEntry, error) {
 // AuditPasses checks that the audit chain passes through head: its entry of
 // that number has that hash, and every later one up to the state's own head
 // follows from it. ErrNotFound: the log does not reach that far yet, or the body
-// of a segment has still to be fetched; ErrOtherChain: the entry is another;
-// ErrCorrupt: what is stored does not hold together.
+// of a segment has still to be fetched; ErrOtherChain: the entry is another, or
+// the chain breaks behind it; ErrCorrupt: what is stored here is damaged.
 func (s *Snapshot) AuditPasses(head AuditHead) error {
 	if at := s.AuditHead().Number; at < head.Number {
 		return fmt.Errorf("audit entry %d, the log ends at %d: %w", head.Number, at, ErrNotFound)
@@ -137,8 +137,9 @@ func (s *Snapshot) segmentPasses(segment Segment, before, head AuditHead) error 
 	if err != nil {
 		return err
 	}
+	// The bytes are those that the state names: what they lack is the state's lie.
 	if want := segment.Last - segment.First + 1; uint64(len(entries)) != want {
-		return fmt.Errorf("%w: audit segment %d has %d entries instead of %d", ErrCorrupt, segment.First, len(entries), want)
+		return fmt.Errorf("%w: audit segment %d has %d entries instead of %d", ErrOtherChain, segment.First, len(entries), want)
 	}
 	if segment.First <= head.Number {
 		if err := entries[head.Number-segment.First].is(head); err != nil {
@@ -146,7 +147,10 @@ func (s *Snapshot) segmentPasses(segment Segment, before, head AuditHead) error 
 		}
 		before = AuditHead{Number: segment.First - 1, Hash: entries[0].Previous} // what lies before is not asked about
 	}
-	return segment.holds(entries, before)
+	if err := segment.holds(entries, before); err != nil {
+		return fmt.Errorf("%w: %w", ErrOtherChain, err)
+	}
+	return nil
 }
 
 // is compares an entry with what it should be.

@@ -187,6 +187,19 @@ func TestAuditPasses(t *testing.T) {
 	}
 }
 
+// TestAuditPassesDamage: a file that is damaged here says nothing of the state.
+func TestAuditPassesDamage(t *testing.T) {
+	r := busy(t, recentAudit+1)
+	head := headAt(t, r.state.Read(), 700)
+	for s, body := range r.audit.segments {
+		body[len(body)/2]++
+		r.audit.segments[s] = body
+	}
+	if err := r.state.Read().AuditPasses(head); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrOtherChain) {
+		t.Errorf("a damaged segment: %v", err)
+	}
+}
+
 // TestAuditPassesSplice: a true segment in front of another history does not
 // make that history true.
 func TestAuditPassesSplice(t *testing.T) {
@@ -224,7 +237,7 @@ func TestAuditPassesSplice(t *testing.T) {
 	if missing := node.state.Read().MissingSegments(); len(missing) != 0 {
 		t.Fatalf("missing %v", missing)
 	}
-	if err := node.state.Read().AuditPasses(head); !errors.Is(err, ErrCorrupt) {
+	if err := node.state.Read().AuditPasses(head); !errors.Is(err, ErrOtherChain) {
 		t.Errorf("a spliced history: %v", err)
 	}
 }
