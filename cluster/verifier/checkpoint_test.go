@@ -101,7 +101,15 @@ func TestCheckpointIsRefusedWhileUnsettled(t *testing.T) {
 	liar := leader.fork(leader.index - 1)
 	liar.assert(commits[0], nil)
 	node.install(liar)
-	for name, b := range map[string]*bench{"a node that has not checked its own": joining, "a node whose log was replaced": node} {
+	first := leader.node(t) // that accepted nothing yet, and is given another cluster's state
+	if _, err := PinAnchor(first.dir, testCluster, leader.objects, leader.anchor); err != nil {
+		t.Fatal(err)
+	}
+	first.open()
+	first.install(leader.filled(t, genesisOf("fedcba9876543210", leader.anchor)))
+	for name, b := range map[string]*bench{
+		"a node that has not checked its own": joining, "a node whose log was replaced": node, "a node in another cluster": first,
+	} {
 		if data, err := b.Checkpoint(b.state.Read()); !errors.Is(err, ErrUnsettled) {
 			t.Errorf("%s: %d bytes, %v", name, len(data), err)
 		}
