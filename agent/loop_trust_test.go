@@ -16,6 +16,7 @@ func TestLoopTrust(t *testing.T) {
 	}
 	play(t, []scenario{
 		{"not-accepted", func(w *world) {
+			w.pass(time.Second) // its node's state is reported
 			w.state.assign(evil())
 			w.pass(time.Second)
 			w.expect("a=Rejected")

@@ -284,7 +284,7 @@ func checkMembers(rt *rapid.T, before, after *Snapshot) {
 	for _, n := range after.Nodes() {
 		members[n.Name] = n
 		old, ok := before.Node(n.Name)
-		if ok && n.CreateIndex == old.CreateIndex && (n.Since == old.Since) != (n.State == old.State) && !before.Time().Equal(after.Time()) {
+		if ok && n.CreateIndex == old.CreateIndex && n.Since.Equal(old.Since) != (n.State == old.State) && !before.Time().Equal(after.Time()) {
 			rt.Fatalf("node was %+v, is %+v", old, n)
 		}
 		if n.Since.After(after.Time()) {
