@@ -12,16 +12,27 @@ import (
 	"github.com/jaco-sh/jaco/cluster"
 )
 
-// State is what the agent reads of the replicated state. It is safe for
-// concurrent use.
+// State is the replicated state. It is safe for concurrent use.
 type State interface {
-	// ReplicasOnNode lists the assignments of a node as of now; the slice is the
-	// caller's.
-	ReplicasOnNode(node string) []cluster.Replica
+	// Read returns the state as of now.
+	Read() Snapshot
 	// Changed returns a channel that is closed when the state changes next. It
 	// is taken before reading.
 	Changed() <-chan struct{}
 }
+
+// Snapshot is what the agent reads of one moment's state. Slices are the
+// caller's.
+type Snapshot interface {
+	// ReplicasOnNode lists the assignments of a node.
+	ReplicasOnNode(node string) []cluster.Replica
+	// ReplicasOf lists the assignments of a deployment on all nodes.
+	ReplicasOf(deployment string) []cluster.Replica
+	// ClaimsAfter lists the claims with a greater number, in order.
+	ClaimsAfter(number uint64) []cluster.Claim
+}
+
+var _ Snapshot = (*cluster.Snapshot)(nil)
 
 // Views is the node's own verifier: the only source of what may run. It is
 // safe for concurrent use.
@@ -53,7 +64,7 @@ type NodeStatus struct {
 	Info   Info   // what the engine said last; zero when it never answered
 }
 
-// Deps are what an agent works with. All are needed.
+// Deps are what an agent works with. All but Misbehaviour are needed.
 type Deps struct {
 	Engine   Engine
 	State    State
@@ -64,6 +75,11 @@ type Deps struct {
 	// wires the agent decides when a state without quorum is current enough.
 	Ready <-chan struct{}
 	Log   *slog.Logger
+	// Misbehaviour is told of every assignment that was refused because no honest
+	// leader makes it, once for each replica and reason; whoever is told keeps and
+	// reports it. It must not block for long. Default: the events are recorded by
+	// Reporter, and lost with the process.
+	Misbehaviour func(cluster.Event)
 }
 
 // Config are an agent's settings.
@@ -73,9 +89,8 @@ type Config struct {
 	// Workers is how many containers are created and started at a time.
 	// Default 4; more gains little, as the engine is bound by its CPU.
 	Workers int
-	// RejectAfter is how long an assignment may wait for this node to accept
-	// its spec. Default 30 s; the leader may be ahead by the time that
-	// verification takes.
+	// RejectAfter is how long an assignment that is beyond the accepted number may
+	// wait for others to end. Default 30 s; it is never started before.
 	RejectAfter time.Duration
 	// Coalesce is the least time between two reports. Default 20 ms; the first
 	// one after a pause goes at once.

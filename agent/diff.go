@@ -2,12 +2,10 @@ package agent
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
-	"github.com/jaco-sh/jaco/desired"
 )
 
 // diff decides what to do and what to report. It is called only when the state
@@ -24,7 +22,7 @@ func diff(in *input) *plan {
 	assigned := slices.Clone(in.assigned)
 	slices.SortFunc(assigned, func(a, b cluster.Replica) int { return cmp.Compare(a.ID, b.ID) })
 	strays := d.match(assigned)
-	d.excess = d.beyondDeclared(assigned)
+	d.excess, d.wrong = d.beyondDeclared()
 	for _, r := range assigned {
 		d.replica(r)
 	}
@@ -32,6 +30,7 @@ func diff(in *input) *plan {
 		d.stray(c)
 	}
 	d.unusedNetworks(assigned)
+	d.giveUp(assigned)
 	return d.plan
 }
 
@@ -40,7 +39,8 @@ type differ struct {
 	*input
 	plan   *plan
 	own    map[string]*Container // by replica
-	excess map[string]bool       // assignments beyond declared + surge
+	excess map[string]bool       // new assignments beyond declared + surge
+	wrong  map[string]bool       // those of them that no honest leader makes
 }
 
 // match gives each assignment its container and returns the containers that
@@ -71,74 +71,6 @@ func (d *differ) match(assigned []cluster.Replica) (strays []*Container) {
 		}
 	}
 	return strays
-}
-
-// beyondDeclared finds the assignments of each service that exceed what the
-// accepted revisions declare plus what an update may add. Those that have a
-// container come first: nothing that runs is refused because the leader was
-// slow to scale down.
-func (d *differ) beyondDeclared(assigned []cluster.Replica) map[string]bool {
-	if d.view == nil {
-		return nil
-	}
-	groups := map[cluster.ServiceKey][]cluster.Replica{}
-	for _, r := range assigned {
-		if r.Phase.Final() || r.Stop || d.memory[r.ID].outcome != nil {
-			continue
-		}
-		key := cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service}
-		groups[key] = append(groups[key], r)
-	}
-	excess := map[string]bool{}
-	for key, rs := range groups {
-		bound := bound(d.view, key)
-		slices.SortStableFunc(rs, func(a, b cluster.Replica) int {
-			return cmp.Or(cmp.Compare(d.rank(a), d.rank(b)), cmp.Compare(a.CreateIndex, b.CreateIndex))
-		})
-		for i, r := range rs {
-			if i >= bound && d.rank(r) > 0 {
-				excess[r.ID] = true
-			}
-		}
-	}
-	return excess
-}
-
-// rank is 0 for an assignment that this node took up already, 1 for a new one.
-// The recorded phase has no say: it came through the leader.
-func (d *differ) rank(r cluster.Replica) int {
-	m := d.memory[r.ID]
-	if d.own[r.ID] != nil || m.busy != "" || m.tries > 0 {
-		return 0
-	}
-	return 1
-}
-
-// bound is how many replicas of a service this node may be asked to run: the
-// most that the accepted revision or the one before declares, plus the surge
-// of its updates.
-func bound(v *cluster.View, key cluster.ServiceKey) int {
-	most := 0
-	for a := v.Deployments[key.Deployment]; a != nil; a = a.Previous {
-		if a.Desired == nil {
-			continue
-		}
-		if s := a.Desired.Service(key.Service); s != nil {
-			most = max(most, declared(s))
-		}
-	}
-	return most
-}
-
-func declared(s *desired.Service) int {
-	if s.Mode == desired.Global {
-		return 2
-	}
-	surge := s.Update.Parallelism
-	if surge == 0 { // all at once
-		surge = s.Replicas
-	}
-	return s.Replicas + max(1, surge)
 }
 
 // replica decides about one assignment.
@@ -215,40 +147,6 @@ func (d *differ) begin(r cluster.Replica, c *Container) {
 	if m.failed == actStart {
 		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Preparing, Reason: m.trouble})
 	}
-}
-
-// takes reports whether this node may start r, and decides to reject it when
-// the time to wait for that is over (guarantee G1).
-func (d *differ) takes(r cluster.Replica) bool {
-	if d.view == nil {
-		return false
-	}
-	s, _ := specOf(d.view, r)
-	if s != nil && !d.excess[r.ID] {
-		return true
-	}
-	since := d.memory[r.ID].waiting
-	if since.IsZero() {
-		since = d.now
-	}
-	due := since.Add(d.rejectAfter)
-	if s == nil && knows(d.view, r) {
-		due = d.now
-	}
-	if d.now.Before(due) {
-		d.plan.waiting[r.ID] = since
-		d.wakeAt(due)
-		return false
-	}
-	reason := fmt.Sprintf("this node accepted no such spec: %s of %s/%s at %s",
-		short(r.SpecHash), r.Deployment, r.Service, r.Revision.Short())
-	if s != nil {
-		key := cluster.ServiceKey{Deployment: r.Deployment, Service: r.Service}
-		reason = fmt.Sprintf("more replicas of %s/%s than the accepted revision allows here (%d)",
-			r.Deployment, r.Service, bound(d.view, key))
-	}
-	d.decide(r, nil, outcome{phase: cluster.Rejected, reason: reason, event: cluster.EventLeaderMisbehaviour})
-	return false
 }
 
 // present decides about an assignment with a container.

@@ -10,8 +10,14 @@
 // Rules that hold everywhere in the package:
 //   - What runs comes from the node's own View, found by the hash that the
 //     assignment names. An assignment whose hash is not there starts nothing,
-//     whoever sent it (guarantee G1). Without a View nothing is started and
-//     nothing is stopped.
+//     whoever sent it (guarantee G1), and so does one beyond the number that the
+//     accepted revisions declare for all nodes together. It is refused once this
+//     node has judged every claim that the leader may have made it from, and the
+//     leader is blamed unless an honest one may have made it. Without a View
+//     nothing is started and nothing is stopped.
+//   - A replica that is Lost, or that the state does not know, is over here as
+//     well: others may run in its place. Its container is stopped, and a start
+//     under way is given up.
 //   - Everything is level-triggered. A report says how things are and is sent
 //     when the state says otherwise; a lost event, report or process delays
 //     only. A process that is killed at any moment leaves nothing that the

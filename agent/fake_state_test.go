@@ -53,24 +53,59 @@ type fakeState struct {
 
 	mu       sync.Mutex // guards the fields below
 	replicas map[string]cluster.Replica
+	claims   []cluster.Claim
 	view     *cluster.View
 	changed  chan struct{}
 	faults   []error       // of the next calls of the reporter
 	unknown  bool          // the node is not in the member table
 	lag      time.Duration // between a commit and its arrival in this node's state
 	events   []cluster.Event
+	blamed   []cluster.Event // that Misbehaviour was told of
 }
 
 var (
 	_ State    = (*fakeState)(nil)
 	_ Views    = (*fakeState)(nil)
 	_ Reporter = (*fakeState)(nil)
+	_ Snapshot = fakeSnapshot{}
 )
 
-func (s *fakeState) ReplicasOnNode(string) []cluster.Replica {
+// fakeSnapshot is one moment of it.
+type fakeSnapshot struct {
+	replicas []cluster.Replica
+	claims   []cluster.Claim
+}
+
+func (s fakeSnapshot) ReplicasOnNode(node string) []cluster.Replica {
+	return s.only(func(r *cluster.Replica) bool { return r.Node == node })
+}
+
+func (s fakeSnapshot) ReplicasOf(deployment string) []cluster.Replica {
+	return s.only(func(r *cluster.Replica) bool { return r.Deployment == deployment })
+}
+
+func (s fakeSnapshot) only(wanted func(*cluster.Replica) bool) (out []cluster.Replica) {
+	for i := range s.replicas {
+		if wanted(&s.replicas[i]) {
+			out = append(out, s.replicas[i])
+		}
+	}
+	return out
+}
+
+func (s fakeSnapshot) ClaimsAfter(number uint64) (out []cluster.Claim) {
+	for _, c := range s.claims {
+		if c.Number > number {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (s *fakeState) Read() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.replicas))
+	return fakeSnapshot{slices.Collect(maps.Values(s.replicas)), slices.Clone(s.claims)}
 }
 
 func (s *fakeState) View() *cluster.View {
@@ -201,6 +236,22 @@ func (s *fakeState) accept(v *cluster.View) {
 	s.changedLocked()
 }
 
+// claim is a leader's word that the repository moved on.
+func (s *fakeState) claim(c cluster.Claim) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.print("leader", fmt.Sprintf("claim %d", c.Number))
+	s.claims = append(s.claims, c)
+	s.changedLocked()
+}
+
+func (s *fakeState) blame(e cluster.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.print("blame", fmt.Sprintf("%s %q", e.Replica, e.Message))
+	s.blamed = append(s.blamed, e)
+}
+
 func (s *fakeState) get(id string) cluster.Replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,7 +302,7 @@ func inWorld(t *testing.T, name string, scenario func(w *world)) {
 func (w *world) start() {
 	handle := &fakeHandle{fakeEngine: w.engine, dead: make(chan struct{})}
 	a, err := New(Deps{Engine: handle, State: w.state, Views: w.state, Reporter: w.state,
-		Ready: w.ready, Log: slog.New(slog.DiscardHandler)}, DefaultConfig("node-1", testCluster))
+		Ready: w.ready, Log: slog.New(slog.DiscardHandler), Misbehaviour: w.state.blame}, DefaultConfig("node-1", testCluster))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func accepted(rev signing.Hash, d *desired.Deployment, previous *cluster.Accepte
 func replica(id string, phase cluster.Phase) cluster.Replica {
 	return cluster.Replica{
 		ID: id, Deployment: "shop", Service: "web", Slot: 1, Node: "node-1",
-		Revision: rev1, SpecHash: "hash-1", Phase: phase,
+		Revision: rev1, SpecHash: "hash-1", Phase: phase, CreateIndex: 100,
 	}
 }
 

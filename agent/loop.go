@@ -26,6 +26,7 @@ type loop struct {
 	memory     map[string]memory
 	cancels    map[string]context.CancelFunc
 	events     []cluster.Event // to be audited with the next reports
+	blamed     map[string]bool // replicas and reasons that Misbehaviour was told of
 }
 
 // observation is a container and when somebody began to look at it.
@@ -39,6 +40,7 @@ func (l *loop) reset() {
 	l.gone = map[string]time.Time{}
 	l.networks = map[string]Network{}
 	l.memory = map[string]memory{}
+	l.blamed = map[string]bool{}
 	l.cancels = map[string]context.CancelFunc{}
 }
 
@@ -77,19 +79,7 @@ func (l *loop) run(ctx context.Context) error {
 // by the clock alone.
 func (l *loop) pass(ctx context.Context) time.Time {
 	now := time.Now()
-	in := &input{
-		cluster:     l.cfg.Cluster,
-		now:         now,
-		rejectAfter: l.cfg.RejectAfter,
-		view:        l.Views.View(),
-		assigned:    l.State.ReplicasOnNode(l.cfg.Node),
-		containers:  make(map[string]Container, len(l.containers)),
-		networks:    l.networks,
-		memory:      l.memory,
-	}
-	for id, c := range l.containers {
-		in.containers[id] = c.Container
-	}
+	in := l.look(now)
 	p := diff(in)
 	assigned := make(map[string]bool, len(in.assigned))
 	for _, r := range in.assigned {
@@ -112,6 +102,43 @@ func (l *loop) pass(ctx context.Context) time.Time {
 	return p.wake
 }
 
+// look gathers what one pass looks at. The view is read before the state: a claim
+// that it has judged is in any later state.
+func (l *loop) look(now time.Time) *input {
+	in := &input{
+		cluster:     l.cfg.Cluster,
+		now:         now,
+		rejectAfter: l.cfg.RejectAfter,
+		view:        l.Views.View(),
+		containers:  make(map[string]Container, len(l.containers)),
+		networks:    l.networks,
+		memory:      l.memory,
+	}
+	snapshot := l.State.Read()
+	in.assigned = snapshot.ReplicasOnNode(l.cfg.Node)
+	for id, c := range l.containers {
+		in.containers[id] = c.Container
+	}
+	if in.view == nil {
+		return in
+	}
+	if claims := snapshot.ClaimsAfter(in.view.Claim); len(claims) > 0 {
+		in.nextClaim = claims[0].Index
+	}
+	present, looked := map[string]bool{}, map[string]bool{}
+	for _, c := range l.containers {
+		present[c.Labels[LabelReplica]] = true
+	}
+	for _, r := range in.assigned {
+		if r.Phase.Final() || r.Stop || present[r.ID] || l.memory[r.ID].outcome != nil || looked[r.Deployment] {
+			continue
+		}
+		looked[r.Deployment] = true
+		in.peers = append(in.peers, snapshot.ReplicasOf(r.Deployment)...)
+	}
+	return in
+}
+
 // fix remembers a replica's outcome and has its event audited, once.
 func (l *loop) fix(r cluster.Replica, o outcome) {
 	l.update(r.ID, func(m *memory) { m.outcome = &o })
@@ -120,11 +147,27 @@ func (l *loop) fix(r cluster.Replica, o outcome) {
 	if o.event == "" {
 		return
 	}
-	l.events = append(l.events, cluster.Event{
+	event := cluster.Event{
 		Type: o.event, Node: l.cfg.Node, Deployment: r.Deployment, Service: r.Service,
 		Replica: r.ID, Revision: r.Revision, Message: o.reason,
-	})
+	}
+	if o.event != cluster.EventLeaderMisbehaviour || l.Misbehaviour == nil {
+		l.events = append(l.events, event)
+		return
+	}
+	key := r.ID + " " + o.reason
+	if l.blamed[key] {
+		return // the assignment was taken away and made again
+	}
+	if len(l.blamed) >= maxBlamed {
+		clear(l.blamed)
+	}
+	l.blamed[key] = true
+	l.Misbehaviour(event)
 }
+
+// maxBlamed bounds the memory of what a leader was blamed for.
+const maxBlamed = 1024
 
 // forget drops the memory of what is neither assigned, present nor under way.
 func (l *loop) forget(assigned map[string]bool, waiting map[string]time.Time) {

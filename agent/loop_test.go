@@ -310,31 +310,6 @@ func TestLoopEngine(t *testing.T) {
 	})
 }
 
-// TestLoopTrust assigns what was not accepted (guarantee G1).
-func TestLoopTrust(t *testing.T) {
-	play(t, []scenario{
-		{"not-accepted", func(w *world) {
-			r := assigned("a")[0]
-			r.SpecHash, r.Revision = "hash-evil", rev2
-			w.state.assign(r)
-			w.pass(29 * time.Second)
-			w.expect("a=Assigned")
-			w.pass(2 * time.Second)
-			w.expect("a=Rejected")
-		}},
-		{"accepted-late", func(w *world) {
-			r := assigned("a")[0]
-			r.SpecHash, r.Revision = "hash-1", rev2
-			w.state.accept(&cluster.View{})
-			w.state.assign(r)
-			w.pass(10 * time.Second)
-			w.state.accept(accepted(rev2, shop("1", 1), nil))
-			w.pass(time.Second)
-			w.expect("a=Running")
-		}},
-	})
-}
-
 // TestOldAnswersLose: a listing or an inspection that was under way while
 // something newer became known changes nothing that was known later.
 func TestOldAnswersLose(t *testing.T) {

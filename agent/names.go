@@ -114,32 +114,3 @@ func volumesOf(clusterID string, d *desired.Deployment, s *desired.Service) []Vo
 	}
 	return out
 }
-
-// specOf finds what r is to run in the node's own view: in the accepted revision
-// that the assignment names, if that one has the hash, else in the newest that
-// has it. Nil: this node accepted no such spec.
-func specOf(v *cluster.View, r cluster.Replica) (*desired.Service, *cluster.Accepted) {
-	if v == nil {
-		return nil, nil
-	}
-	for a := v.Deployments[r.Deployment]; a != nil; a = a.Previous {
-		if a.Revision != r.Revision || a.Desired == nil {
-			continue
-		}
-		if s := a.Desired.Service(r.Service); s != nil && s.SpecHash == r.SpecHash {
-			return s, a
-		}
-	}
-	return v.Spec(r.Deployment, r.Service, r.SpecHash)
-}
-
-// knows reports whether v holds the revision that r names, so that waiting for
-// the view to catch up is in vain.
-func knows(v *cluster.View, r cluster.Replica) bool {
-	for a := v.Deployments[r.Deployment]; a != nil; a = a.Previous {
-		if a.Revision == r.Revision {
-			return a.Desired != nil
-		}
-	}
-	return false
-}

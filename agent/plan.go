@@ -17,9 +17,15 @@ type input struct {
 	rejectAfter time.Duration
 	view        *cluster.View
 	assigned    []cluster.Replica // of this node
-	containers  map[string]Container
-	networks    map[string]Network // this cluster's, by name
-	memory      map[string]memory  // by action key; what is missing is zero
+	// peers are the assignments, on all nodes, of the deployments that something
+	// new is assigned of here.
+	peers []cluster.Replica
+	// nextClaim is the raft index of the first claim in state that this node has
+	// yet to judge; 0: there is none.
+	nextClaim  uint64
+	containers map[string]Container
+	networks   map[string]Network // this cluster's, by name
+	memory     map[string]memory  // by action key; what is missing is zero
 }
 
 // memory is what the agent remembers of a replica, or of another thing it acts
@@ -28,8 +34,7 @@ type input struct {
 type memory struct {
 	busy    actionKind // what is under way; "" for nothing
 	reached progress   // by the start under way
-	// waiting is since when the assignment cannot be taken: no such spec here,
-	// or more than declared.
+	// waiting is since when the assignment is more than may run.
 	waiting time.Time
 	failed  actionKind // the last attempt, which may be repeated; "" for none
 	tries   int        // such attempts in a row

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,6 +47,13 @@ func drawInput(t *rapid.T) *input {
 			tries:   rapid.IntRange(0, 2).Draw(t, "tries"),
 		}
 	}
+	in.peers = slices.Clone(in.assigned)
+	for i := range rapid.IntRange(0, 6).Draw(t, "elsewhere") {
+		r := replica(fmt.Sprintf("x%02d", i), cluster.Running)
+		r.Node, r.CreateIndex = "node-2", uint64(rapid.IntRange(0, 12).Draw(t, "created"))
+		in.peers = append(in.peers, r)
+	}
+	in.nextClaim = rapid.Uint64Range(0, 12).Draw(t, "next claim")
 	return in
 }
 
@@ -91,7 +99,11 @@ func TestDiffKeepsItsRules(t *testing.T) {
 			}
 		}
 		for service, n := range begun {
-			if most := bound(in.view, cluster.ServiceKey{Deployment: "shop", Service: service}); n > most {
+			most := 0
+			for _, l := range in.view.Limits("shop", service) {
+				most = max(most, l.Replicas)
+			}
+			if n > most {
 				t.Fatalf("%d new replicas of %s, at most %d may run:\n%s", n, service, most, p)
 			}
 		}

@@ -101,6 +101,66 @@ func (s *Snapshot) AuditEntry(number uint64) (AuditEntry, error) {
 	return found, failed
 }
 
+// AuditPasses checks that the audit chain passes through head: its entry of
+// that number has that hash, and every later one up to the state's own head
+// follows from it. ErrNotFound: the log does not reach that far yet, or the body
+// of a segment has still to be fetched; ErrOtherChain: the entry is another, or
+// the chain breaks behind it; ErrCorrupt: what is stored here is damaged.
+func (s *Snapshot) AuditPasses(head AuditHead) error {
+	if at := s.AuditHead().Number; at < head.Number {
+		return fmt.Errorf("audit entry %d, the log ends at %d: %w", head.Number, at, ErrNotFound)
+	}
+	// That the recent entries form a chain which continues the last segment was
+	// checked when the state was loaded, and holds by construction otherwise.
+	if head == (AuditHead{}) {
+		return nil
+	}
+	if e := auditEntries().get(s.tx, numberKey(head.Number)); e != nil {
+		return e.is(head)
+	}
+	var before AuditHead // the end of the segment before
+	for _, segment := range segments().list(s.tx, keyIndex) {
+		if segment.Last >= head.Number {
+			if err := s.segmentPasses(segment, before, head); err != nil {
+				return err
+			}
+		}
+		before = AuditHead{Number: segment.Last, Hash: segment.Head}
+	}
+	return nil
+}
+
+// segmentPasses checks a segment that holds head's entry, or stands behind it
+// and has to continue the one before.
+func (s *Snapshot) segmentPasses(segment Segment, before, head AuditHead) error {
+	entries, err := s.segment(segment)
+	if err != nil {
+		return err
+	}
+	// The bytes are those that the state names: what they lack is the state's lie.
+	if want := segment.Last - segment.First + 1; uint64(len(entries)) != want {
+		return fmt.Errorf("%w: audit segment %d has %d entries instead of %d", ErrOtherChain, segment.First, len(entries), want)
+	}
+	if segment.First <= head.Number {
+		if err := entries[head.Number-segment.First].is(head); err != nil {
+			return err
+		}
+		before = AuditHead{Number: segment.First - 1, Hash: entries[0].Previous} // what lies before is not asked about
+	}
+	if err := segment.holds(entries, before); err != nil {
+		return fmt.Errorf("%w: %w", ErrOtherChain, err)
+	}
+	return nil
+}
+
+// is compares an entry with what it should be.
+func (e *AuditEntry) is(head AuditHead) error {
+	if e.Number != head.Number || e.Hash != head.Hash {
+		return fmt.Errorf("%w: audit entry %d is %x, not %x", ErrOtherChain, e.Number, e.Hash[:6], head.Hash[:6])
+	}
+	return nil
+}
+
 // Audit walks the audit log as people read it.
 func (s *Snapshot) Audit(filter AuditFilter) iter.Seq2[AuditRecord, error] {
 	entries := s.auditBackward

@@ -72,9 +72,9 @@ type UpdateNode struct {
 
 // PutToken issues a token and forgets those that have expired by the entry's
 // time. ErrInvalid: an id that is not 16 hexadecimal digits, an unknown kind,
-// no hash, a token that has expired, or a join token without a checkpoint of at
-// most MaxCheckpointBytes. ErrExists: there is one of that id. UsedBy and the
-// indexes are set by Apply.
+// no hash, a token that has expired, a join token without a checkpoint of at
+// most MaxCheckpointBytes, or a read token with one. ErrExists: there is one of
+// that id. UsedBy and the indexes are set by Apply.
 type PutToken struct {
 	Token Token
 }
@@ -84,8 +84,10 @@ type PutToken struct {
 // expired by the entry's time. ErrInvalid: what UpdateNode refuses; a
 // certificate key that is missing, or another node's; another node's address.
 // ErrExists: a node of that name is a member and is not Down: only one that
-// does not answer is replaced. The replicas of a replaced node are Lost. The
-// same admission again changes nothing.
+// does not answer is replaced. Of a replaced node nothing is kept but the name:
+// its replicas are Lost, and it is off the recipients of sealed items, which its
+// key opened. The same admission again changes nothing: the same token, name,
+// keys and address.
 type AdmitNode struct {
 	Node  Node
 	Token string // its id
@@ -141,11 +143,12 @@ type SetSync struct {
 // ApplyPlan carries what a scheduling pass decided. It is refused whole:
 // ErrConflict: an object in Expect has moved on; a node to place on, a replica
 // to stop, lose or remove, a service or deployment to drop is not there; a
-// replica to remove is not final; a service to drop still has replicas. ErrExists: a
-// replica to create is there. ErrInvalid: an id that is not of ReplicaID's
-// form, a bad name, a slot below 1, a phase other than Assigned, no Revision or
-// SpecHash, or a NextSerial that shrinks. Services are written first; then
-// replicas are lost, created, stopped, removed; then services are dropped.
+// replica to remove is not final; one to lose is on a member that is not Down; a
+// service to drop still has replicas. ErrExists: a replica to create is there.
+// ErrInvalid: an id that is not of ReplicaID's form, a bad name, a slot below 1,
+// a phase other than Assigned, no Revision or SpecHash, or a NextSerial that
+// shrinks. Services are written first; then replicas are lost, created, stopped,
+// removed; then services are dropped.
 type ApplyPlan struct {
 	Expect      []Expectation
 	Create      []Replica // Phase Assigned; CreatedAt and indexes are set by Apply

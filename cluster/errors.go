@@ -29,6 +29,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrAmbiguous is returned when a prefix matches more than one object.
 	ErrAmbiguous = errors.New("ambiguous")
+	// ErrOtherChain is returned when the audit chain of a state does not hold an
+	// entry that it should: it is the history of something else.
+	ErrOtherChain = errors.New("another history")
 	// ErrCorrupt is returned when a snapshot, segment or stored object does
 	// not hold together.
 	ErrCorrupt = errors.New("corrupt")

@@ -21,7 +21,7 @@ func (t *tx) updateNode(c *UpdateNode) error {
 	return t.putNode(c.Node)
 }
 
-// admitNode is the only way in for a node that is not the first.
+// admitNode is how a node comes in that nobody vouches for but its token.
 func (t *tx) admitNode(c *AdmitNode) error {
 	if err := t.initialized(); err != nil {
 		return err
@@ -32,7 +32,7 @@ func (t *tx) admitNode(c *AdmitNode) error {
 	}
 	old := nodes().get(t.Txn, c.Node.Name)
 	if token.UsedBy != "" {
-		if token.UsedBy == c.Node.Name && old != nil && old.CertificateKey == c.Node.CertificateKey {
+		if token.UsedBy == c.Node.Name && old != nil && old.sameMember(&c.Node) {
 			return nil // its answer was lost
 		}
 		return fmt.Errorf("%w: token %s was used by node %s", ErrToken, token.ID, token.UsedBy)
@@ -43,17 +43,12 @@ func (t *tx) admitNode(c *AdmitNode) error {
 	if old != nil && old.State != NodeDown {
 		return fmt.Errorf("%w: node %s is a member and %s; choose another name, or stop that one first", ErrExists, old.Name, old.State)
 	}
-	if c.Node.CertificateKey == ([32]byte{}) {
-		return fmt.Errorf("%w: node %s has no certificate key", ErrInvalid, c.Node.Name)
+	if err := t.checkNewcomer(&c.Node); err != nil {
+		return err
 	}
-	for _, n := range nodes().list(t.Txn, keyIndex) {
-		switch {
-		case n.Name == c.Node.Name:
-		case n.CertificateKey == c.Node.CertificateKey:
-			return fmt.Errorf("%w: node %s has the certificate key of node %s", ErrInvalid, c.Node.Name, n.Name)
-		case n.Address == c.Node.Address:
-			return fmt.Errorf("%w: node %s has the address of node %s, %s", ErrInvalid, c.Node.Name, n.Name, n.Address)
-		}
+	// What is replaced is another machine: nothing is kept of it but the name.
+	if err := nodes().drop(t.Txn, c.Node.Name); err != nil {
+		return err
 	}
 	if err := t.putNode(c.Node); err != nil {
 		return err
@@ -63,7 +58,32 @@ func (t *tx) admitNode(c *AdmitNode) error {
 	if err := tokens().put(t.Txn, used); err != nil {
 		return err
 	}
+	if err := t.forgetRecipient(c.Node.Name); err != nil {
+		return err
+	}
 	return t.loseReplicasOf(c.Node.Name, "node "+c.Node.Name+" joined anew")
+}
+
+// sameMember reports whether two records are of one machine at one address.
+func (n *Node) sameMember(other *Node) bool {
+	return n.Name == other.Name && n.CertificateKey == other.CertificateKey && n.Address == other.Address && n.SealKey == other.SealKey
+}
+
+// checkNewcomer refuses a node that could be taken for another one.
+func (t *tx) checkNewcomer(node *Node) error {
+	if node.CertificateKey == ([32]byte{}) {
+		return fmt.Errorf("%w: node %s has no certificate key", ErrInvalid, node.Name)
+	}
+	for _, n := range nodes().list(t.Txn, keyIndex) {
+		switch {
+		case n.Name == node.Name:
+		case n.CertificateKey == node.CertificateKey:
+			return fmt.Errorf("%w: node %s has the certificate key of node %s", ErrInvalid, node.Name, n.Name)
+		case n.Address == node.Address:
+			return fmt.Errorf("%w: node %s has the address of node %s, %s", ErrInvalid, node.Name, n.Name, n.Address)
+		}
+	}
+	return nil
 }
 
 func (t *tx) removeNode(c *RemoveNode) error {

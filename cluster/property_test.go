@@ -24,13 +24,19 @@ func (c commands) draw() Command {
 	if s.Meta() == nil && rapid.IntRange(0, 3).Draw(c.t, "init") > 0 {
 		return testInit()
 	}
-	switch rapid.IntRange(0, 9).Draw(c.t, "kind") {
+	switch rapid.IntRange(0, 13).Draw(c.t, "kind") {
 	case 0:
 		return testInit()
-	case 1:
-		n := testNode(c.node())
-		n.State = rapid.SampledFrom([]NodeState{NodeReady, NodeNotReady, "odd"}).Draw(c.t, "state")
-		return &UpdateNode{Node: n}
+	case 1, 10:
+		return c.update(s)
+	case 11:
+		return &PutToken{Token: c.token()}
+	case 12:
+		n := c.member()
+		n.CertificateKey[1] = byte(rapid.IntRange(0, 3).Draw(c.t, "key"))
+		return &AdmitNode{Node: n, Token: tokenID(rapid.IntRange(0, 3).Draw(c.t, "token"))}
+	case 13:
+		return &RemoveNode{Name: c.node()}
 	case 2:
 		return &PutObjects{Objects: rapid.SliceOfN(rapid.Map(rapid.IntRange(0, 40), numberedObject), 0, 5).Draw(c.t, "objects")}
 	case 3:
@@ -57,6 +63,34 @@ func numberedObject(n int) StoredObject {
 
 func (c commands) node() string {
 	return rapid.SampledFrom([]string{"node-1", "node-2", "node-3"}).Draw(c.t, "node")
+}
+
+func (c commands) member() Node {
+	n := testNode(c.node())
+	n.State = rapid.SampledFrom([]NodeState{NodeReady, NodeNotReady, NodeSuspect, NodeDown, NodeDown, "odd"}).Draw(c.t, "state")
+	return n
+}
+
+func (c commands) update(s *Snapshot) Command {
+	u := &UpdateNode{Node: c.member()}
+	if old, ok := s.Node(u.Node.Name); ok && rapid.Bool().Draw(c.t, "expect") {
+		u.Expect = old.ModifyIndex + uint64(rapid.IntRange(0, 1).Draw(c.t, "moved"))
+	}
+	return u
+}
+
+func tokenID(n int) string { return fmt.Sprintf("%016x", n) }
+
+func (c commands) token() Token {
+	k := Token{
+		ID: tokenID(rapid.IntRange(0, 3).Draw(c.t, "token")), Hash: [32]byte{1},
+		Kind:      rapid.SampledFrom([]TokenKind{TokenJoin, TokenJoin, TokenRead, "odd"}).Draw(c.t, "kind of token"),
+		ExpiresAt: start.Add(time.Duration(rapid.IntRange(0, 120).Draw(c.t, "expires")) * time.Second),
+	}
+	if k.Kind == TokenJoin {
+		k.Checkpoint = []byte("checkpoint")
+	}
+	return k
 }
 
 func (c commands) hash() signing.Hash {
@@ -90,6 +124,10 @@ func (c commands) plan(s *Snapshot) Command {
 		case 1:
 			if r.Phase.Final() || rapid.IntRange(0, 9).Draw(c.t, "wrong") == 0 {
 				p.Remove = append(p.Remove, r.ID)
+			}
+		case 2:
+			if n, ok := s.Node(r.Node); ok && n.State == NodeDown || rapid.IntRange(0, 9).Draw(c.t, "wrong") == 0 {
+				p.Lose = append(p.Lose, r.ID)
 			}
 		}
 	}
@@ -177,6 +215,7 @@ func TestEveryEntryKeepsTheRules(t *testing.T) {
 				rt.Fatalf("result %+v, tables equal: %v", result, equal)
 			}
 			checkReplicas(rt, before, after)
+			checkMembers(rt, before, after)
 			entry, err := after.AuditEntry(before.AuditHead().Number + 1)
 			if err != nil || entry.follows(before.AuditHead()) != nil || entry.Index != after.Index() || !entry.Time.Equal(after.Time()) {
 				rt.Fatalf("audit entry %+v, error %v", entry, err)
@@ -225,6 +264,40 @@ func checkReplicas(rt *rapid.T, before, after *Snapshot) {
 			rt.Fatalf("replica changed at %d, says %d", after.Index(), r.ModifyIndex)
 		case ok && old.Stop && !r.Stop:
 			rt.Fatalf("replica %s is no longer to stop", old.ID)
+		}
+	}
+}
+
+// checkMembers: a token is used once, Since moves with the state alone, and who
+// is no member runs nothing.
+func checkMembers(rt *rapid.T, before, after *Snapshot) {
+	for _, old := range before.Tokens() {
+		k, ok := after.Token(old.ID)
+		switch {
+		case ok && old.UsedBy != "" && k.UsedBy != old.UsedBy:
+			rt.Fatalf("token %s was used by %q, then by %q", k.ID, old.UsedBy, k.UsedBy)
+		case ok && (k.UsedBy == "") != (k.Kind == TokenRead || len(k.Checkpoint) > 0):
+			rt.Fatalf("token %+v", k)
+		}
+	}
+	members := map[string]Node{}
+	for _, n := range after.Nodes() {
+		members[n.Name] = n
+		old, ok := before.Node(n.Name)
+		if ok && n.CreateIndex == old.CreateIndex && n.Since.Equal(old.Since) != (n.State == old.State) && !before.Time().Equal(after.Time()) {
+			rt.Fatalf("node was %+v, is %+v", old, n)
+		}
+		if n.Since.After(after.Time()) {
+			rt.Fatalf("node %+v at %v", n, after.Time())
+		}
+	}
+	if len(members) == 0 && after.Meta() != nil {
+		rt.Fatal("the last node is gone")
+	}
+	for _, r := range after.Replicas() {
+		n, ok := members[r.Node]
+		if !r.Phase.Final() && (!ok || n.CreateIndex > r.CreateIndex) {
+			rt.Fatalf("replica %s is %s on node %s, which is no member since then", r.ID, r.Phase, r.Node)
 		}
 	}
 }

@@ -93,10 +93,14 @@ func (t *tx) stopReplica(id string) error {
 }
 
 // loseReplica ends a replica whose node is down. A final one stays as it is.
+// A node that answers again keeps its replicas, whatever was planned before.
 func (t *tx) loseReplica(id string) error {
 	old := replicas().get(t.Txn, id)
 	if old == nil {
 		return fmt.Errorf("%w: no replica %s to lose", ErrConflict, id)
+	}
+	if node := nodes().get(t.Txn, old.Node); node != nil && node.State != NodeDown {
+		return fmt.Errorf("%w: replica %s to lose: node %s is %s", ErrConflict, id, node.Name, node.State)
 	}
 	return t.lose(old, "node "+old.Node+" is down")
 }

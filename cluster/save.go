@@ -15,10 +15,10 @@ import (
 
 // A snapshot is snapshotMagic and then records: a kind (1 byte), the length of
 // the body (4 bytes big-endian), the body. Tables follow each other in the
-// order of the kinds, and keys within a table, so that equal states give equal
-// bytes. The last record's body is the SHA-256 of everything before the
-// record. Bodies are messages of log.proto, but for objects (type, id, data)
-// and audit entries (their canonical encoding).
+// order of saveTables and saveBodies, and keys within a table, so that equal
+// states give equal bytes. The last record's body is the SHA-256 of everything
+// before the record. Bodies are messages of log.proto, but for objects (type,
+// id, data) and audit entries (their canonical encoding).
 const snapshotMagic = "JACO cluster snapshot 1\n"
 
 // recordKind says what a record of a snapshot holds. Never renumber.

@@ -29,15 +29,16 @@ func TestEveryFieldSurvivesASnapshot(t *testing.T) {
 		claim      Claim
 		refusal    Refusal
 		sealed     SealedItem
+		token      Token
 	)
-	for _, v := range []any{&meta, &sync, &node, &replica, &service, &deployment, &claim, &refusal, &sealed} {
+	for _, v := range []any{&meta, &sync, &node, &replica, &service, &deployment, &claim, &refusal, &sealed, &token} {
 		fill(v)
 	}
 	tx := r.state.db.Txn(true)
 	for _, err := range []error{
 		metas().put(tx, meta), syncs().put(tx, sync), nodes().put(tx, node), replicas().put(tx, replica),
 		services().put(tx, service), deployments().put(tx, deployment), claims().put(tx, claim),
-		refusals().put(tx, refusal), sealedItems().put(tx, sealed),
+		refusals().put(tx, refusal), sealedItems().put(tx, sealed), tokens().put(tx, token),
 		knownObjects().put(tx, knownObject{ID: o.ID, Index: 77}), r.objects.Put([]StoredObject{o}),
 	} {
 		if err != nil {
@@ -55,12 +56,12 @@ func TestEveryFieldSurvivesASnapshot(t *testing.T) {
 		*metas().get(s.tx, single), *syncs().get(s.tx, single), *nodes().get(s.tx, node.Name), *replicas().get(s.tx, replica.ID),
 		*services().get(s.tx, serviceKey(service.Deployment, service.Name)), *deployments().get(s.tx, deployment.Name),
 		*claims().get(s.tx, numberKey(claim.Number)), *refusals().get(s.tx, numberKey(refusal.CreateIndex)),
-		*sealedItems().get(s.tx, sealed.Name), *knownObjects().get(s.tx, string(o.ID[:])),
+		*sealedItems().get(s.tx, sealed.Name), *tokens().get(s.tx, token.ID), *knownObjects().get(s.tx, string(o.ID[:])),
 		*positions().get(s.tx, single), *auditEntries().get(s.tx, numberKey(1)),
 	}
 	before := r.state.Read()
 	want := []any{
-		meta, sync, node, replica, service, deployment, claim, refusal, sealed, knownObject{ID: o.ID, Index: 77},
+		meta, sync, node, replica, service, deployment, claim, refusal, sealed, token, knownObject{ID: o.ID, Index: 77},
 		readPosition(before.tx), *auditEntries().get(before.tx, numberKey(1)),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

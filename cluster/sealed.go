@@ -36,3 +36,21 @@ func (t *tx) putSealed(c *PutSealed) error {
 	}
 	return nil
 }
+
+// forgetRecipient takes a name off all sealed items. A newcomer of that name
+// has another key than the one that they are encrypted to: who looks for items
+// to seal anew must find that it lacks them.
+func (t *tx) forgetRecipient(name string) error {
+	for _, item := range sealedItems().list(t.Txn, keyIndex) {
+		if !slices.Contains(item.Recipients, name) {
+			continue
+		}
+		item.Recipients = slices.DeleteFunc(slices.Clone(item.Recipients), func(r string) bool { return r == name })
+		item.ModifyIndex = t.index
+		t.changed = true
+		if err := sealedItems().put(t.Txn, item); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -116,6 +116,60 @@ func decodeSegment(s Segment, body []byte) ([]AuditEntry, error) {
 	return entries, nil
 }
 
+// CheckSegment checks bytes that came from elsewhere before they are stored:
+// they hash to what the state says, and hold the entries from First to Last as
+// one chain that ends in Head. An error wraps ErrCorrupt.
+func CheckSegment(s Segment, body []byte) error {
+	entries, err := decodeSegment(s, body)
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return fmt.Errorf("%w: audit segment %d is empty", ErrCorrupt, s.First)
+	}
+	return s.holds(entries, AuditHead{Number: s.First - 1, Hash: entries[0].Previous})
+}
+
+// holds checks that entries are the segment's and continue the chain from head.
+func (s Segment) holds(entries []AuditEntry, head AuditHead) error {
+	for i := range entries {
+		if err := entries[i].follows(head); err != nil {
+			return fmt.Errorf("audit segment %d: %w", s.First, err)
+		}
+		head = AuditHead{Number: entries[i].Number, Hash: entries[i].Hash}
+	}
+	if head != (AuditHead{Number: s.Last, Hash: s.Head}) {
+		return fmt.Errorf("%w: audit segment %d ends at entry %d, not with the head of entry %d", ErrCorrupt, s.First, head.Number, s.Last)
+	}
+	return nil
+}
+
+// MissingSegments lists, oldest first, the segments that the state names and
+// the AuditStore does not have: a node that was given a snapshot has yet to
+// fetch them. It reads no bodies where the store can tell without.
+func (s *Snapshot) MissingSegments() []Segment {
+	has := func(segment Segment) bool {
+		_, err := s.audit.Segment(segment)
+		return err == nil
+	}
+	if store, ok := s.audit.(segmentHolder); ok {
+		has = store.HasSegment
+	}
+	return slices.DeleteFunc(s.Segments(), has)
+}
+
+// segmentHolder is an AuditStore that can tell what it has without reading it.
+type segmentHolder interface {
+	// HasSegment reports whether the store has a body for the segment; it may be
+	// damaged, which reading it shows.
+	HasSegment(s Segment) bool
+}
+
+var (
+	_ segmentHolder = (*MemoryAudit)(nil)
+	_ segmentHolder = (*DirAudit)(nil)
+)
+
 // MemoryAudit is an AuditStore in memory, for tests.
 type MemoryAudit struct {
 	mu       sync.Mutex // guards segments
@@ -142,6 +196,14 @@ func (m *MemoryAudit) Segment(s Segment) ([]byte, error) {
 		return nil, fmt.Errorf("audit segment %d: %w", s.First, ErrNotFound)
 	}
 	return body, nil
+}
+
+// HasSegment reports whether the store has a segment.
+func (m *MemoryAudit) HasSegment(s Segment) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.segments[s]
+	return ok
 }
 
 // DirAudit is an AuditStore in a directory, one file a segment. Files are
@@ -188,6 +250,12 @@ func (d *DirAudit) Segment(s Segment) ([]byte, error) {
 		return nil, fmt.Errorf("read audit segment %d: %w", s.First, err)
 	}
 	return body, nil
+}
+
+// HasSegment reports whether there is a file of the segment.
+func (d *DirAudit) HasSegment(s Segment) bool {
+	info, err := os.Stat(d.path(s))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // writeFile writes a file so that after a crash it is there whole or not at

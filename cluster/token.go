@@ -25,6 +25,8 @@ func (t *tx) putToken(c *PutToken) error {
 		return fmt.Errorf("%w: token of kind %q", ErrInvalid, k.Kind)
 	case k.Kind == TokenJoin && (len(k.Checkpoint) == 0 || len(k.Checkpoint) > MaxCheckpointBytes):
 		return fmt.Errorf("%w: token %s has a checkpoint of %d bytes", ErrInvalid, k.ID, len(k.Checkpoint))
+	case k.Kind == TokenRead && len(k.Checkpoint) > 0:
+		return fmt.Errorf("%w: token %s to read has a checkpoint", ErrInvalid, k.ID)
 	case tokens().get(t.Txn, k.ID) != nil:
 		return fmt.Errorf("token %s: %w", k.ID, ErrExists)
 	}

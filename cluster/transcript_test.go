@@ -247,6 +247,7 @@ func (p *transcript) dump() []string {
 	lines = append(lines, printAll(p, "claim", s.ClaimsAfter(0))...)
 	lines = append(lines, printAll(p, "refusal", s.Refusals())...)
 	lines = append(lines, printAll(p, "sealed", s.SealedItems())...)
+	lines = append(lines, printAll(p, "token", s.Tokens())...)
 	return append(lines, printAll(p, "object", knownObjects().list(s.tx, keyIndex))...)
 }
 

@@ -12,6 +12,7 @@ type View struct {
 	// Claim is the number of the newest claim that was judged into this view;
 	// 0 right after the anchor was pinned.
 	Claim        uint64
+	ClaimIndex   uint64       // raft index of the newest claim that was accepted
 	Commit       signing.Hash // the accepted commit
 	Signers      []string     // of Commit; empty right after the anchor was pinned
 	Anchor       signing.Hash // pinned in this node's own trust store
@@ -32,7 +33,9 @@ type Accepted struct {
 	Name     string
 	Revision signing.Hash // the commit at which the folder was approved
 	Claim    uint64       // that brought it
-	Signers  []signing.Approval
+	// ClaimIndex is that claim's raft index.
+	ClaimIndex uint64
+	Signers    []signing.Approval
 	// Desired is nil when no accepted revision of it ever compiled.
 	Desired *desired.Deployment
 	// Invalid is set when a newer approved revision does not compile; Revision

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,14 +30,22 @@ type liveState struct {
 
 func (s *liveState) View() *cluster.View { return s.view }
 
-func (s *liveState) ReplicasOnNode(string) (out []cluster.Replica) {
+func (s *liveState) Read() agent.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var out liveSnapshot
 	for _, r := range s.replicas {
 		out = append(out, r)
 	}
 	return out
 }
+
+// liveSnapshot is one moment of it.
+type liveSnapshot []cluster.Replica
+
+func (s liveSnapshot) ReplicasOnNode(string) []cluster.Replica { return slices.Clone(s) }
+func (s liveSnapshot) ReplicasOf(string) []cluster.Replica     { return slices.Clone(s) }
+func (s liveSnapshot) ClaimsAfter(uint64) []cluster.Claim      { return nil }
 
 func (s *liveState) Changed() <-chan struct{} {
 	s.mu.Lock()

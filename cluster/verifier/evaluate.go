@@ -18,6 +18,10 @@ const (
 	ReasonDigest   signing.Reason = "wrong-digest"     // the claim's digest is not that of its content
 	ReasonClock    signing.Reason = "wrong-time"       // the entry's time runs back, or is off this node's clock
 	ReasonPartial  signing.Reason = "not-accepted"     // the claim goes further than the range can be accepted
+	ReasonHistory  signing.Reason = "other-history"    // the log does not continue the one that this node followed
+	ReasonForeign  signing.Reason = "foreign-history"  // the state is not the one that the checkpoint is of
+	// ReasonAssignment is that of an assignment which no accepted revision bears out.
+	ReasonAssignment signing.Reason = "wrong-assignment"
 )
 
 // Evaluation is what a tip comes to, judged from the accepted position. It

@@ -24,8 +24,10 @@ type bench struct {
 	alice   *rig.Key
 	mallory *rig.Key
 	objects *cluster.MemoryObjects
+	audit   *cluster.MemoryAudit
 	state   *cluster.State
 	index   uint64
+	log     [][]byte // the entries applied, from index 1 on
 	now     time.Time
 	dir     string
 	anchor  signing.Hash
@@ -34,6 +36,8 @@ type bench struct {
 	withhold bool
 	*Verifier
 }
+
+const testCluster = "0123456789abcdef"
 
 const trustText = `version: 1
 root: {threshold: 1, signers: [alice]}
@@ -59,13 +63,14 @@ func newBench(t *testing.T) *bench {
 	}
 	b.repo = rig.Must[*rig.Repo](t)(git.Clone(ctx, bare, ""))
 	b.anchor = b.commit(b.alice, map[string]string{"trust.yaml": trustText, "keys/alice.pub": b.alice.Public})
-	b.state = rig.Must[*cluster.State](t)(cluster.NewState(b.objects, cluster.NewMemoryAudit()))
+	b.audit = cluster.NewMemoryAudit()
+	b.state = rig.Must[*cluster.State](t)(cluster.NewState(b.objects, b.audit))
 	b.apply(b.now, &cluster.InitCluster{
-		Meta: cluster.Meta{ID: "0123456789abcdef", Name: "test", CA: []byte("pem"), Repo: cluster.Repo{URL: bare, Branch: "main"}, Anchor: b.anchor},
+		Meta: cluster.Meta{ID: testCluster, Name: "test", CA: []byte("pem"), Repo: cluster.Repo{URL: bare, Branch: "main"}, Anchor: b.anchor},
 		Node: cluster.Node{Name: "n1", Address: "127.0.0.1:7000", CertificateKey: [32]byte{1}, SealKey: "age1x", State: cluster.NodeReady},
 	})
 	b.load()
-	if _, err := PinAnchor(b.dir, "c1", b.objects, b.anchor); err != nil {
+	if _, err := PinAnchor(b.dir, testCluster, b.objects, b.anchor); err != nil {
 		t.Fatal(err)
 	}
 	b.open()
@@ -174,9 +179,18 @@ func (b *bench) apply(at time.Time, command cluster.Command) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.index++
-	if result := b.state.Apply(b.index, data); result.Err != nil {
-		b.t.Fatal(result.Err)
+	b.replay(data)
+}
+
+// replay applies entries that were made elsewhere.
+func (b *bench) replay(entries ...[]byte) {
+	b.t.Helper()
+	for _, data := range entries {
+		b.index++
+		b.log = append(b.log, data)
+		if result := b.state.Apply(b.index, data); result.Err != nil {
+			b.t.Fatal(result.Err)
+		}
 	}
 }
 

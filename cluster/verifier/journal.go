@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/signing"
 )
 
@@ -22,13 +23,74 @@ const (
 	journalLimit = 1 << 20
 )
 
-// JournalEntry is one claim that this node refused.
+// JournalEntry is one thing that this node refused: a claim, an assignment, or a
+// log that is not the one that it followed. Fields are added, never renamed.
 type JournalEntry struct {
 	Time   time.Time      `json:"time"`
-	Claim  uint64         `json:"claim"`
+	Claim  uint64         `json:"claim,omitempty"`
 	Commit signing.Hash   `json:"commit"`
 	Reason signing.Reason `json:"reason"`
 	Detail string         `json:"detail"`
+	// Of an assignment:
+	Deployment string `json:"deployment,omitempty"`
+	Service    string `json:"service,omitempty"`
+	Replica    string `json:"replica,omitempty"`
+}
+
+// NoteMisbehaviour writes to the journal what another part of this node refused,
+// and then tells Config.Misbehaviour of it, also when it could not be written.
+func (v *Verifier) NoteMisbehaviour(event cluster.Event) error {
+	err := v.note(JournalEntry{
+		Commit: event.Revision, Reason: ReasonAssignment, Detail: event.Message,
+		Deployment: event.Deployment, Service: event.Service, Replica: event.Replica,
+	})
+	v.tell(event)
+	return err
+}
+
+// misled notes, once in the life of the process, what is wrong with the log as a
+// whole.
+func (v *Verifier) misled(entry JournalEntry) error {
+	if v.told[entry.Detail] {
+		return nil
+	}
+	v.config.Logger.Error("log refused", "reason", string(entry.Reason), "detail", entry.Detail)
+	if err := v.note(entry); err != nil {
+		return err
+	}
+	v.tell(cluster.Event{
+		Type: cluster.EventLeaderMisbehaviour, Revision: entry.Commit,
+		Message: fmt.Sprintf("log refused (%s): %s", entry.Reason, entry.Detail),
+	})
+	if len(v.told) >= maxTold {
+		clear(v.told)
+	}
+	v.told[entry.Detail] = true
+	return nil
+}
+
+// maxTold bounds the memory of what was reported.
+const maxTold = 256
+
+// note writes an entry to the journal, with the time by this node's clock.
+func (v *Verifier) note(entry JournalEntry) error {
+	entry.Time = v.config.Now().UTC()
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	return v.journal.Append(entry)
+}
+
+func (v *Verifier) tell(event cluster.Event) {
+	if v.config.Misbehaviour != nil {
+		v.config.Misbehaviour(event)
+	}
+}
+
+// Refused returns the journal, oldest first.
+func (v *Verifier) Refused() ([]JournalEntry, error) {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	return v.journal.Read()
 }
 
 // Journal appends to the file in the trust store's directory. It is not safe

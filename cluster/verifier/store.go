@@ -33,10 +33,18 @@ var (
 type Record struct {
 	ClusterID string       `json:"cluster_id"`
 	Anchor    signing.Hash `json:"anchor"`
-	// Position is the accepted position; Claim the number of the last claim
-	// that was judged, accepted or not.
+	// Position is the accepted position, Digest that of its content
+	// (cluster.ContentDigest).
 	Position signing.Position `json:"position"`
-	Claim    uint64           `json:"claim"`
+	Digest   Digest           `json:"digest"`
+	// Claim is the number of the last claim that was judged, accepted or not.
+	// In another log the same number may be another claim's: Judged tells which
+	// one it was, and Accepted which one brought Position.
+	Claim    uint64 `json:"claim"`
+	Judged   Mark   `json:"judged"`
+	Accepted Mark   `json:"accepted"`
+	// Astray says that Judged is of a log that does not hold Accepted.
+	Astray bool `json:"astray,omitempty"`
 	// Signers signed Position.Commit.
 	Signers      []string `json:"signers,omitempty"`
 	TrustVersion int      `json:"trust_version"`
@@ -47,6 +55,35 @@ type Record struct {
 	// Pending and Refusal are shown in status.
 	Pending []signing.Pending `json:"pending,omitempty"`
 	Refusal *signing.Refusal  `json:"refusal,omitempty"`
+	// Checkpoint is what the node joined with; nil for the first member.
+	Checkpoint *Pinned `json:"checkpoint,omitempty"`
+}
+
+// Digest is a SHA-256. As text it is hexadecimal digits; the zero digest, which
+// stands for none, is empty text.
+type Digest [sha256.Size]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Digest) MarshalText() ([]byte, error) {
+	if d == (Digest{}) {
+		return nil, nil
+	}
+	return hex.AppendEncode(nil, d[:]), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Digest) UnmarshalText(text []byte) error {
+	*d = Digest{}
+	if len(text) == 0 {
+		return nil
+	}
+	if len(text) != hex.EncodedLen(len(d)) {
+		return fmt.Errorf("digest %q: want %d hexadecimal digits", text, hex.EncodedLen(len(d)))
+	}
+	if _, err := hex.Decode(d[:], text); err != nil {
+		return fmt.Errorf("digest %q: %w", text, err)
+	}
+	return nil
 }
 
 // UnitRecord is what may run of one unit: the newest approved content that
@@ -59,9 +96,11 @@ type UnitRecord struct {
 
 // Pin is approved content.
 type Pin struct {
-	Revision     signing.Hash       `json:"revision"`
-	Tree         signing.Hash       `json:"tree"` // of the folder; the blob of cluster.yaml
+	Revision signing.Hash `json:"revision"`
+	Tree     signing.Hash `json:"tree"` // of the folder; the blob of cluster.yaml
+	// Claim brought it, at the raft index Index.
 	Claim        uint64             `json:"claim"`
+	Index        uint64             `json:"index,omitempty"`
 	TrustVersion int                `json:"trust_version"`
 	Signers      []signing.Approval `json:"signers"`
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,20 +15,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/signing"
 )
 
 // sampleRecord has something in every field.
 func sampleRecord() *Record {
 	approval := signing.Approval{Signer: "alice", Key: "SHA256:abc", Commit: signing.Hash{3}}
-	pin := &Pin{Revision: signing.Hash{4}, Tree: signing.Hash{5}, Claim: 6, TrustVersion: 2, Signers: []signing.Approval{approval}}
+	pin := &Pin{Revision: signing.Hash{4}, Tree: signing.Hash{5}, Claim: 6, Index: 60, TrustVersion: 2, Signers: []signing.Approval{approval}}
 	return &Record{
 		ClusterID: "0123456789abcdef",
 		Anchor:    signing.Hash{1},
 		Position: signing.Position{Commit: signing.Hash{2}, Units: map[string]signing.Unit{
 			"shop": {Revision: signing.Hash{4}, Tree: signing.Hash{5}, Signers: []signing.Approval{approval}},
 		}},
+		Digest:       Digest{12},
 		Claim:        7,
+		Judged:       Mark{Number: 7, Index: 70, Digest: Digest{13}},
+		Accepted:     Mark{Number: 6, Index: 60, Digest: Digest{14}},
+		Astray:       true,
 		Signers:      []string{"alice"},
 		TrustVersion: 2,
 		Time:         time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
@@ -36,6 +42,23 @@ func sampleRecord() *Record {
 		}},
 		Pending: []signing.Pending{{Unit: "blog", Revision: signing.Hash{10}, Need: 1, Eligible: []string{"bob"}}},
 		Refusal: &signing.Refusal{Commit: signing.Hash{11}, Reason: signing.ReasonUnsigned, Detail: "no signature"},
+		Checkpoint: &Pinned{
+			Audit: AuditMark{Number: 80, Hash: Digest{15}}, Trust: Digest{16}, Done: true, Problem: "none",
+			Units: map[string]PinnedUnit{"shop": {Converged: signing.Hash{4}, Active: Digest{17}, Previous: Digest{18}}},
+		},
+	}
+}
+
+// TestSampleRecordIsFull: a field that is added is filled above, so that the
+// tests of the store look at it.
+func TestSampleRecordIsFull(t *testing.T) {
+	for _, v := range []any{*sampleRecord(), *sampleRecord().Checkpoint, sampleRecord().Checkpoint.Units["shop"],
+		sampleRecord().Units["shop"], *sampleRecord().Units["shop"].Active, sampleRecord().Judged} {
+		for i, value := 0, reflect.ValueOf(v); i < value.NumField(); i++ {
+			if value.Field(i).IsZero() {
+				t.Errorf("%T.%s is not filled", v, value.Type().Field(i).Name)
+			}
+		}
 	}
 }
 
@@ -340,5 +363,55 @@ func TestJournalRotates(t *testing.T) {
 		if got[i].Claim != got[i-1].Claim+1 {
 			t.Errorf("claim %d follows %d", got[i].Claim, got[i-1].Claim)
 		}
+	}
+}
+
+// TestNoteMisbehaviour: what another part refuses survives in the journal, beside
+// the claims, and is reported.
+func TestNoteMisbehaviour(t *testing.T) {
+	leader, node, commits := chain(t, "web:1")
+	event := cluster.Event{
+		Type: cluster.EventLeaderMisbehaviour, Node: "n1", Deployment: "shop", Service: "web", Replica: "abc",
+		Revision: commits[0], Message: "this node accepted no such spec",
+	}
+	if err := node.NoteMisbehaviour(event); err != nil {
+		t.Fatal(err)
+	}
+	leader.claim(leader.deploy(leader.mallory, "shop", "evil:1"), nil)
+	node.catchUp(leader)
+	node.reopen()
+	entries, err := node.Refused()
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("journal %+v, %v", entries, err)
+	}
+	want := JournalEntry{Time: node.now.UTC(), Commit: commits[0], Reason: ReasonAssignment, Detail: event.Message,
+		Deployment: "shop", Service: "web", Replica: "abc"}
+	if diff := cmp.Diff(want, entries[0]); diff != "" {
+		t.Errorf("entry (-want +got):\n%s", diff)
+	}
+	if len(node.events) != 2 || node.events[0] != event {
+		t.Errorf("events %+v", node.events)
+	}
+	if err := os.RemoveAll(node.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.NoteMisbehaviour(event); err == nil || len(node.events) != 3 {
+		t.Errorf("without a disk: error %v, %d events; it is to be reported all the same", err, len(node.events))
+	}
+}
+
+// TestJournalReadsWhatEarlierBuildsWrote holds the names of its fields.
+func TestJournalReadsWhatEarlierBuildsWrote(t *testing.T) {
+	directory := t.TempDir()
+	line := `{"time":"2026-11-23T12:00:00Z","claim":2,"commit":"0200000000000000000000000000000000000000","reason":"unsigned","detail":"two"}` + "\n"
+	if err := os.WriteFile(filepath.Join(directory, journalFile), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := OpenJournal(directory).Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]JournalEntry{entryOf(2, "two")}, got); diff != "" {
+		t.Errorf("read (-want +got):\n%s", diff)
 	}
 }

@@ -29,13 +29,24 @@ type Config struct {
 	Branch string
 	Now    func() time.Time
 	Logger *slog.Logger
-	// Misbehaviour is told of every refused claim. It must not block. Default: nobody.
+	// Misbehaviour is told of everything that this node refused. It must not
+	// block. Default: nobody.
 	Misbehaviour func(cluster.Event)
 }
 
-// clockTolerance is how far an entry's time may be from this node's clock
-// while the node follows live (docs/architecture.md: Trust).
-const clockTolerance = 5 * time.Minute
+// Why a node does not follow the state. Problem wraps one of them.
+var (
+	// ErrForeignHistory is returned when the state that a joined node was given
+	// is not the one that its token's checkpoint is of. It is final.
+	ErrForeignHistory = errors.New("this is not the history that the join token vouches for: " +
+		"find out which node lies, remove this node's data directory, and join again with a new token")
+	// ErrReplaced is returned while the state does not continue the one that
+	// this node followed.
+	ErrReplaced = errors.New("the log is not the one that this node followed")
+	// ErrWaiting is returned while the state has not come as far as this node
+	// had.
+	ErrWaiting = errors.New("waiting for the cluster's log")
+)
 
 // retryDelay is the wait before what was no verdict is tried again.
 const retryDelay = time.Second
@@ -44,16 +55,24 @@ const retryDelay = time.Second
 type Verifier struct {
 	config  Config
 	store   *Store
+	poke    chan struct{} // wakes Run when something else than the state changed
 	journal *Journal
+	writing sync.Mutex // serialises use of the journal
+
+	// Of Run's goroutine alone:
+	told   map[string]bool       // what was reported of the log as a whole
+	pastOf signing.Hash          // the commit that past lies behind
+	past   map[signing.Hash]bool // its first parents
+	unkept bool                  // the record on disk is older than the one in memory
 
 	mu       sync.Mutex // guards the fields below
 	record   *Record
 	view     *cluster.View
 	changed  chan struct{} // closed when view is replaced
 	compiled map[contentKey]*compiled
-	// live is the raft index from which on entries are followed as they come;
-	// older ones may carry any time that does not run back.
-	live uint64
+	problem  error
+	lagging  bool // the state is not there yet; a contact may show that it is
+	live     liveness
 }
 
 // PinAnchor creates the trust store of a new member: the anchor's trust is pinned,
@@ -63,15 +82,27 @@ func PinAnchor(directory, clusterID string, src signing.Source, anchor signing.H
 	if err != nil {
 		return nil, fmt.Errorf("pin anchor %s: %w", anchor.Short(), err)
 	}
+	digest, err := cluster.ContentDigest(src, position)
+	if err != nil {
+		return nil, fmt.Errorf("pin anchor %s: %w", anchor.Short(), err)
+	}
+	record := &Record{ClusterID: clusterID, Anchor: anchor, Position: position, Digest: digest, TrustVersion: trust.Version}
+	if err := create(directory, record); err != nil {
+		return nil, fmt.Errorf("pin anchor %s: %w", anchor.Short(), err)
+	}
+	return trust, nil
+}
+
+// create saves the first record of a store.
+func create(directory string, record *Record) error {
 	store, err := OpenStore(directory)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := store.Load(); !errors.Is(err, ErrNoTrust) {
-		return nil, fmt.Errorf("pin anchor %s: there is a trust store already in %s", anchor.Short(), directory)
+		return fmt.Errorf("there is a trust store already in %s", directory)
 	}
-	record := &Record{ClusterID: clusterID, Anchor: anchor, Position: position, TrustVersion: trust.Version}
-	return trust, store.Save(record)
+	return store.Save(record)
 }
 
 // Open loads the node's own record. It returns ErrNoTrust or an error that
@@ -87,11 +118,13 @@ func Open(config Config) (*Verifier, error) {
 	}
 	return &Verifier{
 		config: config, store: store, journal: OpenJournal(config.Directory), record: record,
-		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, live: ^uint64(0),
+		poke: make(chan struct{}, 1), told: map[string]bool{},
+		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, problem: record.Checkpoint.problem(),
 	}, nil
 }
 
-// View returns what this node accepted; nil until it has been compiled.
+// View returns what this node accepted; nil until it has been compiled, and on a
+// node that joined until the state was checked against its checkpoint.
 func (v *Verifier) View() *cluster.View {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -114,19 +147,27 @@ func (v *Verifier) Record() Record {
 	return *v.record
 }
 
-// Refused returns the journal of refused claims, oldest first.
-func (v *Verifier) Refused() ([]JournalEntry, error) {
+// Problem returns why this node does not follow the state as a whole, nil when
+// it does; a refused claim alone is none (Record.Refusal). It wraps
+// ErrForeignHistory, ErrReplaced or ErrWaiting.
+func (v *Verifier) Problem() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.journal.Read()
+	return v.problem
 }
 
-// FollowLive says that entries above index are followed as they come: their
-// time must be within 5 minutes of this node's clock.
-func (v *Verifier) FollowLive(index uint64) {
+func (v *Verifier) setProblem(err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.live = min(v.live, index)
+	v.problem = err
+}
+
+// setRecord changes the record in memory alone; save makes it last.
+func (v *Verifier) setRecord(record Record) {
+	v.unkept = true
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.record = &record
 }
 
 // Evaluate judges a tip from the accepted position and changes nothing. An
@@ -149,7 +190,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		var retry <-chan time.Time
 		switch {
 		case err == nil:
-		case errors.Is(err, errBusy) || errors.Is(err, signing.ErrNotFound):
+		case errors.Is(err, errBusy), errors.Is(err, signing.ErrNotFound), errors.Is(err, errUnchecked):
 			v.config.Logger.Warn("cannot judge yet", "error", err)
 			timer := time.NewTimer(retryDelay)
 			defer timer.Stop()
@@ -161,6 +202,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
+		case <-v.poke:
 		case <-retry:
 		}
 	}
@@ -168,111 +210,31 @@ func (v *Verifier) Run(ctx context.Context) error {
 
 // step publishes the first view if there is none, and judges what is new.
 func (v *Verifier) step() error {
+	snapshot := v.config.State.Read()
+	if joined, err := v.joined(snapshot); err != nil || !joined {
+		return err
+	}
 	if v.View() == nil {
 		if err := v.publish(v.Record(), nil); err != nil {
 			return err
 		}
 	}
-	record := v.Record()
-	for _, claim := range v.config.State.Read().ClaimsAfter(record.Claim) {
-		if err := v.judge(claim); err != nil {
+	if follows, err := v.follow(snapshot); err != nil || !follows {
+		return err
+	}
+	for _, claim := range snapshot.ClaimsAfter(v.Record().Claim) {
+		if err := v.judge(snapshot, claim); err != nil {
 			return fmt.Errorf("claim %d: %w", claim.Number, err)
 		}
 	}
-	return nil
-}
-
-// judge accepts or refuses one claim. An error means that it was neither.
-func (v *Verifier) judge(claim cluster.Claim) error {
-	record := v.Record()
-	if problem := v.checkTime(&record, claim); problem != "" {
-		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonClock, Detail: problem})
+	if v.unkept {
+		if err := v.save(v.Record(), nil); err != nil {
+			return err
+		}
 	}
-	evaluation, err := evaluate(v.config.Objects, &record, claim.Commit, v.options(claim.Time))
-	if errors.Is(err, signing.ErrNotFound) {
-		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonEvidence, Detail: err.Error()})
-	}
-	if err != nil {
-		return err
-	}
-	if refusal := disagreement(evaluation, claim); refusal != nil {
-		return v.refuse(record, claim, refusal)
-	}
-	return v.accept(record, claim, evaluation)
-}
-
-// disagreement says why an evaluation does not bear the claim out; nil when it
-// does.
-func disagreement(e *Evaluation, claim cluster.Claim) *signing.Refusal {
-	switch {
-	case e.Verdict.Refusal != nil:
-		return e.Verdict.Refusal
-	case e.Verdict.Position.Commit != claim.Commit:
-		return &signing.Refusal{Commit: claim.Commit, Reason: ReasonPartial,
-			Detail: "the range is accepted up to " + e.Verdict.Position.Commit.String() + " only"}
-	case e.Digest != claim.Digest:
-		return &signing.Refusal{Commit: claim.Commit, Reason: ReasonDigest,
-			Detail: fmt.Sprintf("the claim's content digest is %x, that of its content %x", claim.Digest, e.Digest)}
-	}
-	return nil
-}
-
-// checkTime returns what is wrong with the claim's time, or "".
-func (v *Verifier) checkTime(record *Record, claim cluster.Claim) string {
 	v.mu.Lock()
-	live := claim.Index > v.live
-	v.mu.Unlock()
-	now := v.config.Now()
-	switch {
-	case claim.Time.Before(record.Time):
-		return fmt.Sprintf("its time %s is before that of the last accepted claim, %s", claim.Time.UTC().Format(time.RFC3339), record.Time.UTC().Format(time.RFC3339))
-	case claim.Time.After(now.Add(clockTolerance)):
-		return fmt.Sprintf("its time %s is in the future of this node's clock, %s", claim.Time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	case live && claim.Time.Before(now.Add(-clockTolerance)):
-		return fmt.Sprintf("its time %s is back-dated against this node's clock, %s", claim.Time.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	}
-	return ""
-}
-
-// refuse writes the journal first: a record that says "judged" without it
-// would lose the refusal.
-func (v *Verifier) refuse(record Record, claim cluster.Claim, refusal *signing.Refusal) error {
-	v.config.Logger.Error("claim refused", "claim", claim.Number, "commit", claim.Commit.String(),
-		"reason", string(refusal.Reason), "detail", refusal.Detail)
-	err := v.journal.Append(JournalEntry{
-		Time: v.config.Now().UTC(), Claim: claim.Number, Commit: claim.Commit, Reason: refusal.Reason, Detail: refusal.Detail,
-	})
-	if err != nil {
-		return err
-	}
-	if v.config.Misbehaviour != nil {
-		v.config.Misbehaviour(cluster.Event{
-			Type: cluster.EventLeaderMisbehaviour, Revision: claim.Commit,
-			Message: fmt.Sprintf("claim %d refused (%s): %s", claim.Number, refusal.Reason, refusal.Detail),
-		})
-	}
-	record.Claim, record.Refusal = claim.Number, refusal
-	return v.save(record, nil)
-}
-
-func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation) error {
-	record.Claim, record.Position, record.Time = claim.Number, e.Verdict.Position, claim.Time
-	record.TrustVersion, record.Pending, record.Refusal = e.Trust.Version, e.Verdict.Pending, nil
-	for _, commit := range e.Verdict.Commits {
-		if commit.Commit == claim.Commit {
-			record.Signers = []string{commit.Signer}
-		}
-	}
-	record.Units = e.Units
-	for _, name := range e.Verdict.Approved {
-		if unit := record.Units[name]; unit.Active != nil && unit.Active.Claim == 0 {
-			unit.Active.Claim = claim.Number
-		}
-	}
-	if err := v.save(record, e.compiled); err != nil {
-		return err
-	}
-	v.config.Logger.Info("claim accepted", "claim", claim.Number, "commit", claim.Commit.String(), "approved", e.Verdict.Approved)
+	defer v.mu.Unlock()
+	v.live.reached(snapshot.Index())
 	return nil
 }
 
@@ -281,8 +243,7 @@ func (v *Verifier) save(record Record, fresh map[contentKey]*compiled) error {
 	if err := v.store.Save(&record); err != nil {
 		return err
 	}
-	v.mu.Lock()
-	v.record = &record
-	v.mu.Unlock()
+	v.setRecord(record)
+	v.unkept = false
 	return v.publish(record, fresh)
 }

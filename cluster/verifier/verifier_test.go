@@ -107,7 +107,7 @@ func TestTimeRunsBack(t *testing.T) {
 	b.claim(b.deploy(b.alice, "shop", "web:1"), nil)
 	next := b.deploy(b.alice, "shop", "web:2")
 	b.load()
-	if err := b.judge(cluster.Claim{Number: 2, Commit: next, Time: b.now.Add(-time.Second)}); err != nil {
+	if err := b.judge(b.state.Read(), cluster.Claim{Number: 2, Commit: next, Time: b.now.Add(-time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	if refusal := b.View().Refusal; refusal == nil || refusal.Reason != ReasonClock || b.image("shop") != "web:1" {
@@ -217,7 +217,7 @@ func second[A any](_ A, err error) error { return err }
 func TestStoreIsNeverReplacedByAFreshOne(t *testing.T) {
 	b := newBench(t)
 	b.claim(b.deploy(b.alice, "shop", "web:1"), nil)
-	if _, err := PinAnchor(b.dir, "c1", b.objects, b.anchor); err == nil {
+	if _, err := PinAnchor(b.dir, testCluster, b.objects, b.anchor); err == nil {
 		t.Error("a second pin replaced the trust store")
 	}
 	path := filepath.Join(b.dir, storeFile)

@@ -12,7 +12,7 @@ import (
 func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error {
 	known := map[contentKey]*compiled{}
 	view := &cluster.View{
-		Claim: record.Claim, Commit: record.Position.Commit, Signers: record.Signers, Anchor: record.Anchor,
+		Claim: record.Claim, ClaimIndex: record.Accepted.Index, Commit: record.Position.Commit, Signers: record.Signers, Anchor: record.Anchor,
 		TrustVersion: record.TrustVersion, Deployments: map[string]*cluster.Accepted{},
 		Pending: record.Pending, Refusal: record.Refusal,
 	}
@@ -60,7 +60,8 @@ func (v *Verifier) viewPin(name string, pin *Pin, fresh, known map[contentKey]*c
 		accepted.Invalid = &cluster.Invalid{Revision: pin.Revision, Reason: result.invalid.Error()}
 		return accepted, nil
 	}
-	accepted.Revision, accepted.Claim, accepted.Signers, accepted.Desired = pin.Revision, pin.Claim, pin.Signers, result.deployment
+	accepted.Revision, accepted.Claim, accepted.ClaimIndex = pin.Revision, pin.Claim, pin.Index
+	accepted.Signers, accepted.Desired = pin.Signers, result.deployment
 	return accepted, nil
 }
 

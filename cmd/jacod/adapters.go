@@ -184,15 +184,13 @@ func (p proposer) Propose(ctx context.Context, command cluster.Command) error {
 	return p.member.propose(ctx, command)
 }
 
-// agentState shows the agent its own assignments.
+// agentState shows the agent the assignments.
 type agentState struct {
 	state *cluster.State
 }
 
-// ReplicasOnNode implements agent.State.
-func (s agentState) ReplicasOnNode(node string) []cluster.Replica {
-	return s.state.Read().ReplicasOnNode(node)
-}
+// Read implements agent.State.
+func (s agentState) Read() agent.Snapshot { return s.state.Read() }
 
 // Changed implements agent.State.
 func (s agentState) Changed() <-chan struct{} { return s.state.Changed() }
