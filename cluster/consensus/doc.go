@@ -15,7 +15,7 @@
 //   - An entry that this build does not know ends Run with an error: going on
 //     would make this node's state differ from everybody else's.
 //   - Who takes part, and who of those votes, is the leader's to change, one
-//     server at a time.
+//     server at a time. NextChange decides, and knows nothing of raft.
 //   - Leader work runs in WhileLeader and nowhere else. Its context ends with
 //     the leadership.
 //   - The FSM is thin: bytes go to State.Apply, snapshots to Save and Load.

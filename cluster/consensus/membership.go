@@ -241,3 +241,20 @@ func (f changeFuture) Error() error {
 	}
 	return err
 }
+
+// Make makes a change that NextChange has decided on.
+func (c *Consensus) Make(ctx context.Context, change Change) error {
+	switch change.Kind {
+	case ChangeAdd:
+		return c.AddNonvoter(ctx, change.Node, change.Address)
+	case ChangePromote:
+		return c.Promote(ctx, change.Node)
+	case ChangeDemote:
+		return c.Demote(ctx, change.Node)
+	case ChangeRemove:
+		return c.Remove(ctx, change.Node)
+	case ChangeTransfer:
+		return c.LeadershipTransferTo(ctx, change.Node)
+	}
+	return fmt.Errorf("unknown change of membership %q", change.Kind)
+}

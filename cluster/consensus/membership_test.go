@@ -77,16 +77,19 @@ func TestMembership(t *testing.T) {
 	must(one.Demote(r.ctx, three.name))
 	must(one.Remove(r.ctx, three.name))
 	want(" node-1* node-2*")
-	must(one.AddNonvoter(r.ctx, three.name, three.address))
-	must(one.Promote(r.ctx, three.name))
-	must(one.Demote(r.ctx, three.name))
-	must(one.Remove(r.ctx, three.name))
+	must(one.Make(r.ctx, Change{Kind: ChangeAdd, Node: three.name, Address: three.address}))
+	must(one.Make(r.ctx, Change{Kind: ChangePromote, Node: three.name}))
+	must(one.Make(r.ctx, Change{Kind: ChangeDemote, Node: three.name}))
+	must(one.Make(r.ctx, Change{Kind: ChangeRemove, Node: three.name}))
 	want(" node-1* node-2*")
+	if err := one.Make(r.ctx, Change{Kind: "marry"}); err == nil {
+		t.Error("a change of no kind was made")
+	}
 
 	// The other voter takes over and can remove the first.
 	one.mustPropose("x")
 	for one.IsLeader() { // a loaded machine may need more than one attempt
-		if err := one.LeadershipTransferTo(r.ctx, two.name); err != nil && !errors.Is(err, ErrNotTransferred) {
+		if err := one.Make(r.ctx, Change{Kind: ChangeTransfer, Node: two.name}); err != nil && !errors.Is(err, ErrNotTransferred) {
 			t.Fatal(err)
 		}
 	}
