@@ -179,8 +179,11 @@ func TestWhileLeaderErrors(t *testing.T) {
 	// A sign of lost leadership in a term that goes on: fn is called again.
 	calls := 0
 	err := n.WhileLeader(t.Context(), func(context.Context) error {
-		if calls++; calls < 3 {
+		switch calls++; calls {
+		case 1:
 			return &NotLeaderError{}
+		case 2:
+			return ErrDisk
 		}
 		return broken
 	})

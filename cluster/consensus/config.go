@@ -20,6 +20,15 @@ type Config struct {
 	// No default.
 	Address string
 
+	// Join says that this node was admitted to a cluster and that the leader will
+	// bring it the log, so that an empty directory is right; default false:
+	// Run then refuses one with ErrNoState. A directory that holds a log is
+	// taken up as it is, whatever Join says. Set it until HasState has been
+	// true once, and never again without a new admission: a voter whose log was
+	// lost forgot for whom it voted and what it acknowledged, so it must be
+	// taken out of the membership (Remove) before it comes back with Join.
+	Join bool
+
 	// Heartbeat is how long a follower waits for its leader before it stands
 	// for election; default 500 ms. With Election and Lease at their defaults
 	// a lost leader is replaced in about 0.9 s.

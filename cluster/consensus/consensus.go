@@ -28,6 +28,8 @@ const (
 type Consensus struct {
 	cfg     Config
 	stream  Stream
+	wrap    func(disk) disk // what stands before the log on disk; for tests
+	hangs   time.Duration   // hangsAfter; less in tests
 	fsm     *fsm
 	faults  *faults
 	leading *leadership
@@ -36,6 +38,7 @@ type Consensus struct {
 	mu      sync.Mutex // guards the fields below
 	ran     bool
 	raft    *raft.Raft // nil unless Run has it open
+	guard   *guard     // likewise
 	pending sync.WaitGroup
 }
 
@@ -52,7 +55,9 @@ func New(cfg Config, state State, stream Stream) (*Consensus, error) {
 	return &Consensus{
 		cfg:     cfg,
 		stream:  stream,
-		fsm:     &fsm{state: state, faults: faults},
+		wrap:    func(d disk) disk { return d },
+		hangs:   hangsAfter,
+		fsm:     &fsm{state: state, faults: faults, members: &members{}},
 		faults:  faults,
 		leading: newLeadership(),
 		done:    make(chan struct{}),
@@ -67,7 +72,7 @@ func (c *Consensus) Bootstrap() error {
 }
 
 func (c *Consensus) bootstrap(voters ...raft.Server) error {
-	s, err := openStores(c.cfg, c.faults, true)
+	s, err := c.openStores(true)
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
@@ -91,7 +96,7 @@ func (c *Consensus) HasState() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	s, err := openStores(c.cfg, c.faults, false)
+	s, err := c.openStores(false)
 	if err != nil {
 		return false, err
 	}
@@ -117,7 +122,7 @@ func (c *Consensus) Run(ctx context.Context) error {
 		return fmt.Errorf("consensus: %w", errors.Join(err, c.stream.Listener.Close()))
 	}
 	c.mu.Lock()
-	c.raft = n.raft
+	c.raft, c.guard = n.raft, n.stores.guard
 	c.mu.Unlock()
 	c.leading.observe()
 	select {
@@ -133,37 +138,39 @@ func (c *Consensus) Run(ctx context.Context) error {
 type node struct {
 	raft      *raft.Raft
 	stores    *stores
-	transport *raft.NetworkTransport
+	gate      *gate
+	probing   sync.WaitGroup // the guard's
 	stopWatch chan struct{}
 	watch     sync.WaitGroup
 }
 
 // start opens the stores and raft.
 func (c *Consensus) start(ctx context.Context) (*node, error) {
-	s, err := openStores(c.cfg, c.faults, false)
+	s, err := c.openStores(c.cfg.Join)
 	if err != nil {
 		return nil, err
 	}
 	switch has, err := s.hasState(); {
 	case err != nil:
 		return nil, errors.Join(explain(c.cfg.Dir, err), s.close())
-	case !has:
+	case !has && !c.cfg.Join:
 		return nil, errors.Join(fmt.Errorf("%s: %w", c.cfg.Dir, ErrNoState), s.close())
 	}
 	n := &node{stores: s, stopWatch: make(chan struct{})}
-	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	n.gate = newGate(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  newLayer(ctx, c.stream, c.cfg.Address),
 		MaxPool: pooledConns,
 		Timeout: transportTimeout,
 		Logger:  newLogger(c.cfg.Logger).Named("transport"),
-	})
+	}), s.guard, c)
 	// Raft waits until a change of leadership was taken, so none is lost.
 	terms := make(chan bool, 16)
 	cfg := c.cfg.raft()
 	cfg.NotifyCh = terms
 	if n.raft, err = c.open(cfg, n); err != nil {
-		return nil, errors.Join(err, n.transport.Close(), s.close())
+		return nil, errors.Join(err, n.gate.Close(), s.close())
 	}
+	n.probing.Go(s.guard.watch)
 	observed := make(chan raft.Observation, 1)
 	n.raft.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -180,7 +187,7 @@ func (c *Consensus) open(cfg *raft.Config, n *node) (r *raft.Raft, err error) {
 			r, err = nil, explain(c.cfg.Dir, fmt.Errorf("%w: %v", ErrDamaged, p))
 		}
 	}()
-	r, err = raft.NewRaft(cfg, c.fsm, n.stores.log, n.stores.guard, n.stores.snapshots, n.transport)
+	r, err = raft.NewRaft(cfg, c.fsm, n.stores.log, n.stores.guard, n.stores.snapshots, n.gate)
 	if err != nil {
 		// Raft does not tell why a snapshot did not load; the FSM remembers.
 		if c.fsm.halted != nil {
@@ -216,7 +223,7 @@ func (c *Consensus) watch(terms <-chan bool, observed <-chan raft.Observation, s
 func (c *Consensus) stop(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	if n.raft.State() == raft.Leader && voters(n.raft) > 1 {
+	if n.raft.State() == raft.Leader && countVoters(c.Servers()) > 1 {
 		if err := c.LeadershipTransfer(ctx); err != nil {
 			c.cfg.Logger.Warn("leadership was not handed over", "error", err)
 		}
@@ -236,8 +243,10 @@ func (c *Consensus) stop(ctx context.Context, n *node) error {
 	}
 	close(c.faults.closing)
 	down := n.raft.Shutdown()
-	err := n.transport.Close()
-	err = errors.Join(err, down.Error(), n.stores.close())
+	err := n.gate.Close()
+	err = errors.Join(err, down.Error())
+	n.probing.Wait()
+	err = errors.Join(err, n.stores.close())
 	close(n.stopWatch)
 	n.watch.Wait()
 	if err != nil {
@@ -268,14 +277,3 @@ func (c *Consensus) enter() (r *raft.Raft, finish func(), err error) {
 }
 
 func isNothingNew(err error) bool { return errors.Is(err, raft.ErrNothingNewToSnapshot) }
-
-// voters counts the servers that vote.
-func voters(r *raft.Raft) int {
-	count := 0
-	for _, s := range r.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			count++
-		}
-	}
-	return count
-}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
 )
@@ -163,7 +162,7 @@ func TestHaltedStateIsNotSaved(t *testing.T) {
 	faults := newFaults("dir", testConfig(t, t.TempDir(), "node-1", "a:1").Logger)
 	state := newMemory()
 	state.apply = func(uint64, string) error { return cluster.ErrUnknownCommand }
-	f := &fsm{state: state, faults: faults}
+	f := &fsm{state: state, faults: faults, members: &members{}}
 	for index := range uint64(3) {
 		result := f.Apply(logEntry(t, index+1, "x")).(cluster.Result)
 		if !errors.Is(result.Err, ErrHalted) || result.Index != index+1 {
@@ -361,7 +360,7 @@ func refusals() map[string]refusal {
 		}, ErrDamaged, "no regular file"},
 		"in use": {func(t *testing.T, n *testNode) {
 			bootstrapped(t, n)
-			s, err := openStores(n.cfg, n.faults, false)
+			s, err := n.openStores(false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -376,7 +375,7 @@ func refusals() map[string]refusal {
 				t.Fatal(err)
 			}
 			n.open()
-			n.state.load = cluster.ErrCorrupt
+			n.state.load = func() error { return cluster.ErrCorrupt }
 		}, cluster.ErrCorrupt, "restore"},
 	}
 }
@@ -438,14 +437,18 @@ func TestProposeHonoursItsContext(t *testing.T) {
 	if _, err := n.Propose(ctx, cluster.Actor{}, event("x")); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended context: %v", err)
 	}
-	hold := make(chan struct{})
+	begun, hold := make(chan struct{}), make(chan struct{})
 	n.state.apply = func(uint64, string) error {
+		close(begun)
 		<-hold
 		return nil
 	}
-	ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if _, err := n.Propose(ctx, cluster.Actor{}, event("slow")); !errors.Is(err, ErrUncertain) || !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	if _, err := n.Propose(ctx, cluster.Actor{}, event("slow")); !errors.Is(err, ErrUncertain) || !errors.Is(err, context.Canceled) {
 		t.Errorf("context that ends under way: %v, want %v", err, ErrUncertain)
 	}
 	close(hold)

@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/raft"
 )
@@ -22,8 +23,26 @@ var (
 	ErrNotRunning = errors.New("consensus is not running")
 	// ErrHalted is returned when this node stopped applying the log.
 	ErrHalted = errors.New("stopped applying the log")
-	// ErrNoState is returned by Run when the directory holds no log: this node
-	// was never initialized.
+	// ErrDisk is returned when this node's disk refused the entry. It is not in
+	// the log; where there are several voters, another one takes over and may
+	// be asked.
+	ErrDisk = errors.New("the disk refuses writes")
+	// ErrMembershipChanged is returned when another change of membership came
+	// first. Look at Servers and decide again.
+	ErrMembershipChanged = errors.New("the membership has changed in between")
+	// ErrUnknownServer is returned for a node that takes no part in consensus.
+	ErrUnknownServer = errors.New("no such server: add the node first")
+	// ErrNotVoter is returned when the leadership is to go to a node that does
+	// not vote.
+	ErrNotVoter = errors.New("not a voter: promote the node first")
+	// ErrLastVoter is returned when the only voter is to lose its vote.
+	ErrLastVoter = errors.New("the only voter: promote another node first")
+	// ErrLeads is returned when the leader is to lose its vote.
+	ErrLeads = errors.New("the node leads: transfer the leadership first")
+	// ErrNotTransferred is returned when the leadership stayed where it was.
+	ErrNotTransferred = errors.New("the leadership was not handed over")
+	// ErrNoState is returned by Run when the directory holds no log and
+	// Config.Join is not set: this node was never initialized.
 	ErrNoState = errors.New("no raft log: run jaco bootstrap init or jaco bootstrap join")
 	// ErrBootstrapped is returned by Bootstrap when there is a log already.
 	ErrBootstrapped = errors.New("there is a raft log already")
@@ -66,11 +85,23 @@ func (c *Consensus) translate(r *raft.Raft, err error) error {
 		return fmt.Errorf("%w: no place within %v", ErrBusy, c.cfg.ApplyTimeout)
 	case errors.Is(err, raft.ErrRaftShutdown):
 		return ErrNotRunning
+	case errors.Is(err, ErrDisk):
+		return err
+	case refusedByDisk(err):
+		return fmt.Errorf("%w: %w", ErrDisk, c.faults.lastOfLog(err))
+	case strings.HasPrefix(err.Error(), "configuration changed since "): // raft has no value for it
+		return fmt.Errorf("%w: %w", ErrMembershipChanged, err)
 	}
 	if fault := c.faults.current(); fault != nil {
-		return fault // raft's log cache hands the text on, not the error
+		return fault
 	}
 	return explain(c.cfg.Dir, err)
+}
+
+// refusedByDisk reports whether the log did not take an entry. Raft's log cache
+// hands on the text of the guard's error, not the error.
+func refusedByDisk(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "unable to store logs within log store")
 }
 
 // notLeader says who leads instead.

@@ -37,6 +37,8 @@ type faults struct {
 
 	mu      sync.Mutex // guards the fields below
 	present map[faultKind]error
+	since   time.Time // when the first of present was noted
+	refusal error     // the last of faultLog, present or not
 }
 
 func newFaults(dir string, logger *slog.Logger) *faults {
@@ -59,7 +61,13 @@ func (f *faults) fatal(err error) {
 func (f *faults) note(kind faultKind, err error) {
 	f.mu.Lock()
 	_, known := f.present[kind]
+	if len(f.present) == 0 {
+		f.since = time.Now()
+	}
 	f.present[kind] = err
+	if kind == faultLog {
+		f.refusal = err
+	}
 	f.mu.Unlock()
 	if !known {
 		f.logger.Error("disk refuses a write, trying again until it takes it", "what", string(kind), "error", explain(f.dir, err))
@@ -87,6 +95,24 @@ func (f *faults) current() error {
 		}
 	}
 	return nil
+}
+
+// lasting reports whether something has not worked for d or longer.
+func (f *faults) lasting(d time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.present) > 0 && time.Since(f.since) >= d
+}
+
+// lastOfLog returns why the log last refused something, which may have passed
+// by now; otherwise without such a reason.
+func (f *faults) lastOfLog(otherwise error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refusal == nil {
+		return otherwise
+	}
+	return explain(f.dir, f.refusal)
 }
 
 // wait returns true when it is time to try again, false when raft shuts down.

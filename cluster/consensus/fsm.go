@@ -28,13 +28,17 @@ var _ State = (*cluster.State)(nil)
 // fsm is the thin layer between raft and State. Raft calls it from one
 // goroutine at a time.
 type fsm struct {
-	state  State
-	faults *faults
+	state   State
+	faults  *faults
+	members *members
 	// halted is why nothing is applied any more; nil while all is well.
 	halted error
 }
 
-var _ raft.FSM = (*fsm)(nil)
+var (
+	_ raft.FSM                = (*fsm)(nil)
+	_ raft.ConfigurationStore = (*fsm)(nil)
+)
 
 // Apply implements raft.FSM. Its answer is a cluster.Result.
 func (f *fsm) Apply(entry *raft.Log) any {
@@ -74,18 +78,82 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return snapshot{f.state}, nil
 }
 
+// StoreConfiguration implements raft.ConfigurationStore: raft tells the index
+// of its configuration nowhere else. It also makes raft count these entries
+// as applied, so that a snapshot may follow one at once.
+func (f *fsm) StoreConfiguration(index uint64, configuration raft.Configuration) {
+	f.members.set(index, configuration)
+}
+
 // Restore implements raft.FSM.
 func (f *fsm) Restore(source io.ReadCloser) error {
-	defer source.Close()
-	if err := f.state.Load(source); err != nil {
-		f.halted = fmt.Errorf("load snapshot: %w", err)
-		if f.faults.live.Load() { // at the start raft still tries an older one
-			f.faults.fatal(f.halted)
+	stored, labelled := unwrap(source)
+	defer func() { source.Close() }()
+	for {
+		err := f.state.Load(source)
+		if err == nil {
+			f.faults.clear(faultState)
+			break
 		}
-		return f.halted
+		err = fmt.Errorf("load snapshot: %w", err)
+		if !f.faults.live.Load() { // at the start raft still tries an older one
+			f.halted = err
+			return err
+		}
+		if labelled && errors.Is(err, cluster.ErrStorage) {
+			// The state is what it was, and the snapshot can be read again.
+			f.faults.note(faultState, err)
+			if f.faults.wait() {
+				again, failed := stored.reopen()
+				if failed == nil {
+					source.Close()
+					source = again
+					continue
+				}
+				err = errors.Join(err, failed)
+			}
+		}
+		f.halted = err
+		f.faults.fatal(err)
+		return err
 	}
 	f.halted = nil
+	if labelled {
+		f.members.set(stored.meta.ConfigurationIndex, stored.meta.Configuration)
+	}
 	return nil
+}
+
+// snapshotStore gives the FSM what raft files beside a snapshot.
+type snapshotStore struct{ raft.SnapshotStore }
+
+// storedSnapshot is one snapshot that is being read.
+type storedSnapshot struct {
+	io.ReadCloser
+	meta   *raft.SnapshotMeta
+	reopen func() (io.ReadCloser, error)
+}
+
+// Open implements raft.SnapshotStore.
+func (s snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, source, err := s.SnapshotStore.Open(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	reopen := func() (io.ReadCloser, error) {
+		_, source, err := s.SnapshotStore.Open(id)
+		return source, err
+	}
+	return meta, storedSnapshot{source, meta, reopen}, nil
+}
+
+// unwrap returns the snapshot behind the reader that raft counts with.
+func unwrap(source io.ReadCloser) (storedSnapshot, bool) {
+	if counted, ok := source.(raft.ReadCloserWrapper); ok {
+		source = counted.WrappedReadCloser()
+	}
+	stored, ok := source.(storedSnapshot)
+	return stored, ok
 }
 
 // snapshot is the state on its way to disk. Persist runs beside Apply, so what

@@ -27,7 +27,7 @@ func TestSnapshotThatDoesNotLoadEndsRun(t *testing.T) {
 	n.rig.leader()
 	n.mustPropose("one")
 	n.state.mu.Lock()
-	n.state.load = cluster.ErrCorrupt
+	n.state.load = func() error { return cluster.ErrCorrupt }
 	n.state.mu.Unlock()
 	if err := n.fsm.Restore(io.NopCloser(strings.NewReader(""))); !errors.Is(err, cluster.ErrCorrupt) {
 		t.Errorf("restore: %v", err)
@@ -70,7 +70,7 @@ func TestRunLeavesNoGoroutine(t *testing.T) {
 	for {
 		buffer := make([]byte, 1<<20)
 		stacks := string(buffer[:runtime.Stack(buffer, true)])
-		if !strings.Contains(stacks, "hashicorp/raft") && !strings.Contains(stacks, "consensus.(*Consensus)") {
+		if !strings.Contains(stacks, "hashicorp/raft") && !strings.Contains(stacks, "consensus.(*") {
 			return
 		}
 		select {

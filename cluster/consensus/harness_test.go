@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,12 +36,16 @@ type memory struct {
 		Index uint64
 		Lines []string
 	}
+	ballast []byte // what the message "ballast" leaves: ballastSize bytes
 	loads   int
 	changed chan struct{}
 	// apply, when set, may return what Apply is to return instead.
 	apply func(index uint64, message string) error
-	load  error
+	load  func() error // likewise for Load
 }
+
+// ballastSize makes a state that takes a while to send.
+const ballastSize = 50 << 20
 
 func newMemory() *memory { return &memory{changed: make(chan struct{})} }
 
@@ -60,6 +65,11 @@ func (m *memory) Apply(index uint64, data []byte) cluster.Result {
 			return cluster.Result{Index: index, Err: err}
 		}
 	}
+	if message == "ballast" {
+		m.ballast = make([]byte, ballastSize)
+		random := rand.NewChaCha8([32]byte{byte(index)})
+		_, _ = random.Read(m.ballast) // never fails
+	}
 	m.content.Index = index
 	m.content.Lines = append(m.content.Lines, fmt.Sprintf("%s %s/%s %s",
 		entry.Time.Format(time.TimeOnly), entry.Actor.Kind, entry.Actor.Name, message))
@@ -75,18 +85,31 @@ func (m *memory) notifyLocked() {
 func (m *memory) Save(w io.Writer) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return json.NewEncoder(w).Encode(m.content)
+	if err := json.NewEncoder(w).Encode(m.content); err != nil {
+		return err
+	}
+	_, err := w.Write(m.ballast)
+	return err
 }
 
 func (m *memory) Load(r io.Reader) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.load != nil {
-		return m.load
+		if err := m.load(); err != nil {
+			return err
+		}
 	}
 	m.loads++
 	m.content.Lines = nil
-	err := json.NewDecoder(r).Decode(&m.content)
+	buffered := bufio.NewReader(r)
+	line, err := buffered.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &m.content)
+	}
+	if err == nil {
+		m.ballast, err = io.ReadAll(buffered)
+	}
 	m.notifyLocked()
 	return err
 }
@@ -103,7 +126,7 @@ func (m *memory) messages() string {
 }
 
 // waitFor waits until the applied messages are want.
-func (m *memory) waitFor(t *testing.T, want string) {
+func (m *memory) waitFor(t testing.TB, want string) {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
@@ -129,9 +152,11 @@ type testNode struct {
 	dir     string
 	rig     *rig
 	id      *identity.Identity
+	join    bool // Config.Join of the runs to come
 
 	*Consensus // of the present run
 	state      *memory
+	disk       *moodyDisk // below its log
 	cancel     context.CancelFunc
 	ended      chan error
 
@@ -142,14 +167,18 @@ type testNode struct {
 
 // rig is a cluster over real TLS on loopback, in which nodes can be cut off.
 type rig struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	nodes []*testNode
+	// hangs is Consensus.hangs and logger Config.Logger of the runs to come, when
+	// set.
+	hangs  time.Duration
+	logger *slog.Logger
 }
 
-func newRig(t *testing.T, size int) *rig {
+func newRig(t testing.TB, size int) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*patience)
 	t.Cleanup(cancel)
 	r := &rig{t: t, ctx: ctx}
 	random := rand.NewChaCha8([32]byte{})
@@ -163,12 +192,7 @@ func newRig(t *testing.T, size int) *rig {
 		if n.id, err = store.Create(authority, n.name); err != nil {
 			t.Fatal(err)
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.address = l.Addr().String()
-		l.Close()
+		n.move()
 		r.nodes = append(r.nodes, n)
 	}
 	t.Cleanup(func() {
@@ -177,6 +201,17 @@ func newRig(t *testing.T, size int) *rig {
 		}
 	})
 	return r
+}
+
+// move gives the node, which is not running, another address.
+func (n *testNode) move() {
+	n.rig.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		n.rig.t.Fatal(err)
+	}
+	n.address = l.Addr().String()
+	l.Close()
 }
 
 // bootstrap begins the log on every node and runs all.
@@ -243,7 +278,7 @@ func (r *rig) member(hash [32]byte) (string, bool) {
 	return "", false
 }
 
-func testConfig(t *testing.T, dir, node, address string) Config {
+func testConfig(t testing.TB, dir, node, address string) Config {
 	cfg := DefaultConfig()
 	cfg.Dir, cfg.Node, cfg.Address = filepath.Join(dir, "raft"), node, address
 	cfg.Clock = func() time.Time { return epoch }
@@ -261,12 +296,21 @@ func (n *testNode) open() {
 	n.state = newMemory()
 	secured := tls.NewListener(&cuttable{l, n}, n.id.ServerConfig(n.rig.member))
 	cfg := testConfig(n.rig.t, n.dir, n.name, n.address)
+	cfg.Join = n.join
+	if n.rig.logger != nil {
+		cfg.Logger = n.rig.logger
+	}
 	if len(n.rig.nodes) == 1 { // there is nobody to be slow
 		cfg.Heartbeat, cfg.Election, cfg.Lease = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	}
 	n.Consensus, err = New(cfg, n.state, Stream{Listener: secured, Dial: n.connect})
 	if err != nil {
 		n.rig.t.Fatal(err)
+	}
+	n.disk = &moodyDisk{}
+	n.wrap = n.disk.over
+	if n.rig.hangs != 0 {
+		n.hangs = n.rig.hangs
 	}
 }
 

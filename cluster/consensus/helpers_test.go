@@ -3,6 +3,7 @@ package consensus
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -20,6 +21,21 @@ var _ raft.SnapshotSink = (*sink)(nil)
 func (s *sink) ID() string    { return "sink" }
 func (s *sink) Close() error  { return nil }
 func (s *sink) Cancel() error { s.canceled = true; return nil }
+
+// eventually waits until the condition holds, which nothing tells of.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for !condition() {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
 
 // logEntry is an entry as raft hands it to the FSM.
 func logEntry(t *testing.T, index uint64, message string) *raft.Log {

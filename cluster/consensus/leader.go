@@ -79,9 +79,9 @@ func (l *leadership) term() (ended, changed <-chan struct{}) {
 //
 // When fn returns nil, or any error after its context has ended, the next term
 // is waited for. When it fails because leadership was just going (ErrNotLeader,
-// ErrUncertain), it is called again should the term go on after all. Any other
-// error ends WhileLeader, which returns it. It returns nil when ctx ends, and
-// ErrNotRunning when Run has returned.
+// ErrUncertain, ErrBusy, ErrDisk), it is called again should the term go on
+// after all. Any other error ends WhileLeader, which returns it. It returns nil
+// when ctx ends, and ErrNotRunning when Run has returned.
 func (c *Consensus) WhileLeader(ctx context.Context, fn func(context.Context) error) error {
 	for {
 		ended, changed := c.leading.term()
@@ -101,7 +101,7 @@ func (c *Consensus) WhileLeader(ctx context.Context, fn func(context.Context) er
 		case ctx.Err() != nil:
 			return nil
 		case isClosed(ended) || err == nil:
-		case errors.Is(err, ErrNotLeader), errors.Is(err, ErrUncertain), errors.Is(err, ErrBusy):
+		case errors.Is(err, ErrNotLeader), errors.Is(err, ErrUncertain), errors.Is(err, ErrBusy), errors.Is(err, ErrDisk):
 			again = time.After(retryTerm)
 		case errors.Is(err, ErrNotRunning):
 		default:
@@ -186,9 +186,49 @@ func (c *Consensus) IsLeader() bool {
 func (c *Consensus) LeadershipTransfer(ctx context.Context) error {
 	_, err := c.await(ctx, func(r *raft.Raft) raft.Future { return r.LeadershipTransfer() })
 	if err != nil {
-		return fmt.Errorf("transfer leadership: %w", err)
+		return fmt.Errorf("transfer leadership: %w", transferError(err))
 	}
 	return nil
+}
+
+// LeadershipTransferTo hands the leadership to the voter of that name, which
+// raft first brings up to date; it is no error when that one leads already. It
+// returns ErrUnknownServer, ErrNotVoter, ErrNotTransferred (try again, or
+// another one) and the errors of Propose. After nil this node does not lead
+// any more; that the other one does Leader tells.
+func (c *Consensus) LeadershipTransferTo(ctx context.Context, name string) error {
+	r, err := c.node()
+	if err != nil {
+		return fmt.Errorf("transfer leadership to %s: %w", name, err)
+	}
+	switch s, found := find(c.Servers(), name); {
+	case r.State() != raft.Leader:
+		err = notLeader(r)
+	case name == c.cfg.Node:
+	case !found:
+		err = ErrUnknownServer
+	case !s.Voter:
+		// It would stand for election, win no vote, and disturb those who may.
+		err = ErrNotVoter
+	default:
+		_, err = c.await(ctx, func(r *raft.Raft) raft.Future {
+			return r.LeadershipTransferToServer(raft.ServerID(s.Name), raft.ServerAddress(s.Address))
+		})
+		err = transferError(err)
+	}
+	if err != nil {
+		return fmt.Errorf("transfer leadership to %s: %w", name, err)
+	}
+	return nil
+}
+
+// transferError tells what raft has no value for.
+func transferError(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrNotLeader), errors.Is(err, ErrUncertain), errors.Is(err, ErrNotRunning):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrNotTransferred, err)
 }
 
 func isClosed(ch <-chan struct{}) bool {

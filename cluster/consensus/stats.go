@@ -45,7 +45,7 @@ func (c *Consensus) Stats() Stats {
 		CommitIndex:   r.CommitIndex(),
 		AppliedIndex:  r.AppliedIndex(),
 		SnapshotIndex: snapshot,
-		Voters:        voters(r),
+		Voters:        countVoters(c.Servers()),
 		Fault:         c.faults.current(),
 	}
 }
@@ -71,4 +71,19 @@ func (c *Consensus) LastContact() time.Time {
 		return c.cfg.Clock()
 	}
 	return r.LastContact()
+}
+
+// Quorum reports whether this node knows of a leader that a majority follows,
+// as far as it can tell: it leads, or has heard of its leader within twice
+// Config.Heartbeat.
+func (c *Consensus) Quorum() bool {
+	r, err := c.node()
+	if err != nil {
+		return false
+	}
+	if r.State() == raft.Leader {
+		return true
+	}
+	_, leader := r.LeaderWithID()
+	return leader != "" && time.Since(r.LastContact()) <= 2*c.cfg.Heartbeat
 }
