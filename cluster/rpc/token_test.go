@@ -138,6 +138,7 @@ func TestNoToken(t *testing.T) {
 // TestSecretDoesNotPrint prints a token in every way that a log might.
 func TestSecretDoesNotPrint(t *testing.T) {
 	token := newTestToken(t, cluster.TokenJoin)
+	request := &JoinRequest{TokenID: token.ID, Secret: token.Secret}
 	_, encoded, _ := strings.Cut(token.Text(), ".")
 	forbidden := []string{
 		encoded, encoded[11:30], fmt.Sprintf("%x", token.Secret[:]), fmt.Sprintf("%X", token.Secret[:]),
@@ -145,7 +146,7 @@ func TestSecretDoesNotPrint(t *testing.T) {
 		fmt.Sprintf("%#v", token.Secret[:4])[7:],
 	}
 	var out bytes.Buffer
-	for _, value := range []any{token, &token, token.Secret, &token.Secret, []Token{token}, map[string]Token{"a": token}} {
+	for _, value := range []any{token, &token, token.Secret, &token.Secret, request, *request, []Token{token}, map[string]Token{"a": token}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%c", "%U", "%t"} {
 			fmt.Fprintf(&out, verb+"\n", value)
 		}

@@ -69,10 +69,10 @@ func memberOf(ts *testscript.TestScript) *fakeMember {
 
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	member := memberOf(ts)
-	server := rpc.NewServer(member)
+	server := rpc.NewServer(member, nil)
 	if args[0] != "uninitialized" {
 		ts.Check(member.enter(args[0]))
-		server.Attach(member, member)
+		server.Attach(member, member, nil)
 	}
 	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("WORK"), "jaco.sock"))
 	ts.Check(err)
