@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
-
-	"filippo.io/age"
 )
 
 // The files of a node's identity.
@@ -32,7 +30,8 @@ var (
 	// ErrNoIdentity is returned when the directory holds no complete identity:
 	// the node was never initialized or joined.
 	ErrNoIdentity = errors.New("this node has no identity yet")
-	// ErrExists is returned by Create when there is a complete one already.
+	// ErrExists is returned by Create and Admit when there is a complete one
+	// already.
 	ErrExists = errors.New("this node has an identity already")
 	// ErrExposed is returned when others may read a private key or replace it.
 	ErrExposed = errors.New("open to other users")
@@ -57,55 +56,17 @@ func NewStore(dir string, clock func() time.Time, rand io.Reader) *Store {
 type files struct{ key, cert, ca, seal []byte }
 
 // Create makes a new node's keys, has the authority certify them and writes
-// all to disk. The certificate is written last and makes the identity
-// complete: what a crash left behind without it is replaced.
+// all to disk, as Admit does.
 func (s *Store) Create(authority *Authority, node string) (*Identity, error) {
-	if _, err := os.Lstat(s.path(certFile)); err == nil {
-		return nil, fmt.Errorf("create identity in %s: %w", s.dir, ErrExists)
-	}
-	f, err := s.generate(authority, node)
+	candidate, err := NewCandidate(s.rand)
 	if err != nil {
 		return nil, fmt.Errorf("create identity of node %s: %w", node, err)
 	}
-	id, err := newIdentity(f, s.clock)
+	cert, err := authority.Issue(node, candidate.PublicKey(), s.clock(), s.rand)
 	if err != nil {
 		return nil, fmt.Errorf("create identity of node %s: %w", node, err)
 	}
-	if err := os.MkdirAll(s.dir, dirMode); err != nil {
-		return nil, fmt.Errorf("create identity of node %s: %w", node, s.explain(s.dir, err))
-	}
-	if err := s.checkMode(s.dir, 0o022, "0700"); err != nil {
-		return nil, fmt.Errorf("create identity of node %s: %w", node, err)
-	}
-	for _, step := range []struct {
-		name string
-		data []byte
-	}{{sealFile, f.seal}, {keyFile, f.key}, {caFile, f.ca}, {certFile, f.cert}} {
-		if err := s.write(step.name, step.data); err != nil {
-			return nil, fmt.Errorf("create identity of node %s: %w", node, err)
-		}
-	}
-	return id, nil
-}
-
-func (s *Store) generate(authority *Authority, node string) (files, error) {
-	key, err := newKey(s.rand)
-	if err != nil {
-		return files{}, err
-	}
-	keyPEM, err := encodeKey(key)
-	if err != nil {
-		return files{}, err
-	}
-	cert, err := authority.Issue(node, key.Public().(ed25519.PublicKey), s.clock(), s.rand)
-	if err != nil {
-		return files{}, err
-	}
-	seal, err := age.GenerateX25519Identity()
-	if err != nil {
-		return files{}, fmt.Errorf("draw a seal key: %w", err)
-	}
-	return files{key: keyPEM, cert: cert, ca: authority.CertificatePEM(), seal: []byte(seal.String() + "\n")}, nil
+	return s.Admit(candidate, node, authority.CertificatePEM(), cert)
 }
 
 // Load reads the identity and checks that its parts fit. Errors wrap
@@ -151,8 +112,10 @@ func (s *Store) Renew(id *Identity, authority *Authority) error {
 }
 
 // Replace writes a certificate that the authority issued elsewhere for the
-// node's present key and puts it to use. Anything else is refused with an
-// error that wraps ErrBadCertificate, and the old one stays.
+// node's present key and puts it to use: the next connection shows it, and a
+// crash leaves the old one or the new one. Anything else, and one that ends
+// before the present one does, is refused with an error that wraps
+// ErrBadCertificate, and the old one stays. Calls must not overlap.
 func (s *Store) Replace(id *Identity, certPEM []byte) error {
 	leaf, err := parseCertificate(certPEM)
 	if err != nil {
@@ -164,6 +127,9 @@ func (s *Store) Replace(id *Identity, certPEM []byte) error {
 	}
 	if node != id.node || KeyHash(leaf) != id.KeyHash() {
 		return fmt.Errorf("replace certificate: %w: it is another node's or key's", ErrBadCertificate)
+	}
+	if leaf.NotAfter.Before(id.NotAfter()) {
+		return fmt.Errorf("replace certificate: %w: it ends on %s, before the present one", ErrBadCertificate, leaf.NotAfter.Format(time.RFC3339))
 	}
 	if err := s.write(certFile, certPEM); err != nil {
 		return fmt.Errorf("replace certificate: %w", err)

@@ -2,8 +2,10 @@ package identity
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // The protocols of the control port, told apart by ALPN. They are on the wire:
@@ -11,6 +13,10 @@ import (
 const (
 	ProtocolRaft = "jaco-raft/1"
 	ProtocolGRPC = "h2"
+	// ProtocolJoin is for those who have no certificate yet, or none that is
+	// still valid; ProtocolRead for those who read with a token.
+	ProtocolJoin = "jaco-join/1"
+	ProtocolRead = "jaco-read/1"
 )
 
 // The ways in which the other end of a connection is refused.
@@ -28,10 +34,15 @@ var (
 // key. It is called for every connection, possibly at the same time.
 type MemberCheck func(keyHash [32]byte) (node string, ok bool)
 
-// ServerConfig returns the configuration of the control port: TLS 1.3 only,
-// a client certificate required, its chain and its membership checked, no
-// session tickets, so that every connection is checked in full.
+// ServerConfig returns the configuration of the control port: TLS 1.3 only, no
+// session tickets, so that every connection is checked in full. What is asked
+// of a client hangs on the protocol that it offers. Members (raft, gRPC) need a
+// certificate whose chain and membership are checked. Over ProtocolJoin a
+// certificate may be shown and is not checked (VerifyRenewal does that), over
+// ProtocolRead none is asked for; to both the server shows its authority too,
+// which they know by its hash.
 func (i *Identity) ServerConfig(members MemberCheck) *tls.Config {
+	join, read := i.openConfig(ProtocolJoin, tls.RequestClientCert), i.openConfig(ProtocolRead, tls.NoClientCert)
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		MaxVersion:             tls.VersionTLS13,
@@ -40,12 +51,40 @@ func (i *Identity) ServerConfig(members MemberCheck) *tls.Config {
 		NextProtos:             []string{ProtocolRaft, ProtocolGRPC},
 		SessionTicketsDisabled: true,
 		Time:                   i.clock,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			// Each of the two agrees on its own protocol and no other: who
+			// offers one of them can never end among the members.
+			switch {
+			case slices.Contains(hello.SupportedProtos, ProtocolJoin):
+				return join, nil
+			case slices.Contains(hello.SupportedProtos, ProtocolRead):
+				return read, nil
+			}
+			return nil, nil
+		},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return i.current.Load(), nil
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
-			_, err := i.checkPeer(state, members)
+			_, err := i.CheckPeer(state, members)
 			return err
+		},
+	}
+}
+
+// openConfig is for clients of whom no certificate is demanded.
+func (i *Identity) openConfig(protocol string, ask tls.ClientAuthType) *tls.Config {
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		MaxVersion:             tls.VersionTLS13,
+		ClientAuth:             ask,
+		NextProtos:             []string{protocol},
+		SessionTicketsDisabled: true,
+		Time:                   i.clock,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			chain := *i.current.Load()
+			chain.Certificate = [][]byte{chain.Certificate[0], i.ca.Raw}
+			return &chain, nil
 		},
 	}
 }
@@ -65,7 +104,7 @@ func (i *Identity) ClientConfig(node, protocol string, members MemberCheck) *tls
 			return i.current.Load(), nil
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
-			peer, err := i.checkPeer(state, members)
+			peer, err := i.CheckPeer(state, members)
 			if err != nil {
 				return err
 			}
@@ -80,13 +119,21 @@ func (i *Identity) ClientConfig(node, protocol string, members MemberCheck) *tls
 	}
 }
 
-// checkPeer judges the certificate at the other end after crypto/tls verified
-// its chain, and returns the name of its node.
-func (i *Identity) checkPeer(state tls.ConnectionState, members MemberCheck) (string, error) {
+// CheckPeer judges the certificate at the other end of a member's connection
+// after crypto/tls verified its chain, and returns the name of its node. The
+// configurations call it for each new connection; whoever serves one that stays
+// open calls it again, because the node may have been removed. Errors wrap
+// ErrNotMember or ErrBadCertificate.
+func (i *Identity) CheckPeer(state tls.ConnectionState, members MemberCheck) (string, error) {
 	if len(state.VerifiedChains) == 0 {
 		return "", fmt.Errorf("%w: no verified certificate", ErrNotMember)
 	}
-	leaf := state.VerifiedChains[0][0]
+	return i.checkMember(state.VerifiedChains[0][0], members)
+}
+
+// checkMember looks a certificate that the authority issued up in the member
+// table, and returns the name of its node.
+func (i *Identity) checkMember(leaf *x509.Certificate, members MemberCheck) (string, error) {
 	cluster, node, err := certificateNames(leaf)
 	if err != nil {
 		return "", err

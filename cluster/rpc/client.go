@@ -18,15 +18,16 @@ import (
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
-// Client speaks to the control service of the local daemon. It is safe for
-// concurrent use.
+// Client speaks to the control service of a daemon. It is safe for concurrent
+// use.
 type Client struct {
-	connection *grpc.ClientConn
-	api        jacov1.ControlClient
-	socket     string
+	closer  io.Closer
+	api     jacov1.ControlClient
+	explain func(error) error // makes a gRPC status an error that a person can read
 }
 
-// DialSocket prepares a client; the connection is made by the first call.
+// DialSocket prepares a client of the local daemon; the connection is made by
+// the first call.
 func DialSocket(path string) (*Client, error) {
 	connection, err := grpc.NewClient("unix:"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // the socket's permissions are the credential
@@ -34,11 +35,11 @@ func DialSocket(path string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", path, err)
 	}
-	return &Client{connection, jacov1.NewControlClient(connection), path}, nil
+	return &Client{connection, jacov1.NewControlClient(connection), func(err error) error { return explainSocket(path, err) }}, nil
 }
 
 // Close ends the connection.
-func (c *Client) Close() error { return c.connection.Close() }
+func (c *Client) Close() error { return c.closer.Close() }
 
 // Init makes a cluster of the local node.
 func (c *Client) Init(ctx context.Context, request *InitRequest) (*InitResult, error) {
@@ -51,9 +52,27 @@ func (c *Client) Init(ctx context.Context, request *InitRequest) (*InitResult, e
 	}
 	out, err := c.api.Init(ctx, in)
 	if err != nil {
-		return nil, c.fromStatus(err)
+		return nil, c.explain(err)
 	}
 	return &InitResult{out.GetClusterId(), out.GetRepo(), out.GetBranch(), out.GetAnchor(), out.GetLines()}, nil
+}
+
+// JoinCluster makes the local node a member of another node's cluster.
+func (c *Client) JoinCluster(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error) {
+	out, err := c.api.JoinCluster(ctx, &jacov1.JoinClusterRequest{Server: request.Server, Token: request.Token.Text()})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return &JoinClusterResult{out.GetClusterId(), out.GetClusterName(), out.GetNode(), out.GetLines()}, nil
+}
+
+// IssueToken makes a token that is good for so long.
+func (c *Client) IssueToken(ctx context.Context, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error) {
+	out, err := c.api.IssueToken(ctx, &jacov1.IssueTokenRequest{Kind: string(kind), TtlSeconds: int64(ttl / time.Second)})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return issuedToken(out)
 }
 
 // errStop ends a stream after its first message.
@@ -82,7 +101,7 @@ func (c *Client) WatchStatus(ctx context.Context, each func(*cluster.Status) err
 }
 
 func (c *Client) status(ctx context.Context, watch bool, each func(*cluster.Status) error) error {
-	return receive(ctx, c, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.StatusResponse], error) {
+	return receive(ctx, c.explain, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.StatusResponse], error) {
 		return c.api.Status(ctx, &jacov1.StatusRequest{Watch: watch})
 	}, func(message *jacov1.StatusResponse) error {
 		s := new(cluster.Status)
@@ -98,7 +117,7 @@ func (c *Client) status(ctx context.Context, watch bool, each func(*cluster.Stat
 func (c *Client) Refresh(ctx context.Context, revision string) (head string, contains bool, err error) {
 	out, err := c.api.Refresh(ctx, &jacov1.RefreshRequest{Revision: revision})
 	if err != nil {
-		return "", false, c.fromStatus(err)
+		return "", false, c.explain(err)
 	}
 	return out.GetHead(), out.GetContains(), nil
 }
@@ -120,7 +139,7 @@ func (c *Client) Audit(ctx context.Context, request AuditRequest, each func(clus
 		Since: toTimestamp(request.Since), Type: request.Type, Deployment: request.Deployment,
 		Revision: request.Revision, Actor: request.Actor, Follow: request.Follow, Number: request.Number,
 	}
-	return receive(ctx, c, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.AuditResponse], error) {
+	return receive(ctx, c.explain, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.AuditResponse], error) {
 		return c.api.Audit(ctx, in)
 	}, func(message *jacov1.AuditResponse) error {
 		var record cluster.AuditRecord
@@ -135,7 +154,7 @@ func (c *Client) Audit(ctx context.Context, request AuditRequest, each func(clus
 func (c *Client) Trace(ctx context.Context, id string) (*cluster.TraceReport, error) {
 	out, err := c.api.Trace(ctx, &jacov1.TraceRequest{Id: id})
 	if err != nil {
-		return nil, c.fromStatus(err)
+		return nil, c.explain(err)
 	}
 	report := new(cluster.TraceReport)
 	if err := json.Unmarshal(out.GetTraceJson(), report); err != nil {
@@ -146,7 +165,7 @@ func (c *Client) Trace(ctx context.Context, id string) (*cluster.TraceReport, er
 
 // Export writes an audit bundle to w.
 func (c *Client) Export(ctx context.Context, w io.Writer) error {
-	return receive(ctx, c, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.ExportResponse], error) {
+	return receive(ctx, c.explain, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.ExportResponse], error) {
 		return c.api.Export(ctx, &jacov1.ExportRequest{})
 	}, func(message *jacov1.ExportResponse) error {
 		_, err := w.Write(message.GetChunk())
@@ -156,30 +175,21 @@ func (c *Client) Export(ctx context.Context, w io.Writer) error {
 
 // Logs calls each for every log line.
 func (c *Client) Logs(ctx context.Context, request LogsRequest, each func(LogLine) error) error {
-	in := &jacov1.LogsRequest{
-		Deployment: request.Deployment, Service: request.Service, Follow: request.Follow,
-		Since: toTimestamp(request.Since), Tail: int32(max(request.Tail, -1)),
-	}
-	return receive(ctx, c, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.LogsResponse], error) {
-		return c.api.Logs(ctx, in)
-	}, func(m *jacov1.LogsResponse) error {
-		return each(LogLine{
-			Service: m.GetService(), Slot: int(m.GetSlot()), Replica: m.GetReplica(),
-			Time: fromTimestamp(m.GetTime()), Stderr: m.GetStderr(), Text: m.GetLine(),
-		})
-	})
+	return receive(ctx, c.explain, func(ctx context.Context) (grpc.ServerStreamingClient[jacov1.LogsResponse], error) {
+		return c.api.Logs(ctx, request.message())
+	}, func(m *jacov1.LogsResponse) error { return each(logLine(m)) })
 }
 
 // receive reads a stream to its end. It cancels the call when each returns an
 // error, which it returns as it is.
-func receive[M any](ctx context.Context, c *Client,
+func receive[M any](ctx context.Context, explain func(error) error,
 	open func(context.Context) (grpc.ServerStreamingClient[M], error), each func(*M) error,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := open(ctx)
 	if err != nil {
-		return c.fromStatus(err)
+		return explain(err)
 	}
 	for {
 		message, err := stream.Recv()
@@ -187,7 +197,7 @@ func receive[M any](ctx context.Context, c *Client,
 			return nil
 		}
 		if err != nil {
-			return c.fromStatus(err)
+			return explain(err)
 		}
 		if err := each(message); err != nil {
 			return err
@@ -195,20 +205,22 @@ func receive[M any](ctx context.Context, c *Client,
 	}
 }
 
-// fromStatus turns a gRPC status back into an error that a person can read.
-func (c *Client) fromStatus(err error) error {
+// explainSocket turns a gRPC status of the local daemon back into an error that
+// a person can read.
+func explainSocket(socket string, err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return err
 	}
+	if refused := fromReason(s); refused != nil {
+		return refused
+	}
 	switch s.Code() {
 	case codes.Unavailable:
 		return fmt.Errorf("no jacod answers at %s: is it running (systemctl status jacod), may you open the socket (group jaco), "+
-			"and is it this one (--socket)? (%s)", c.socket, s.Message())
+			"and is it this one (--socket)? (%s)", socket, s.Message())
 	case codes.FailedPrecondition:
 		return ErrNotInitialized
-	case codes.NotFound:
-		return &notFoundError{s.Message()}
 	case codes.Canceled:
 		return context.Canceled
 	case codes.DeadlineExceeded:
@@ -217,13 +229,6 @@ func (c *Client) fromStatus(err error) error {
 		return errors.New(s.Message())
 	}
 }
-
-// notFoundError keeps the server's sentence and matches ErrNotFound.
-type notFoundError struct{ message string }
-
-func (e *notFoundError) Error() string { return e.message }
-
-func (e *notFoundError) Is(target error) bool { return target == ErrNotFound }
 
 func toTimestamp(t time.Time) *timestamppb.Timestamp {
 	if t.IsZero() {

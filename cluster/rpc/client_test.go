@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jaco-sh/jaco/cluster"
+	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 1, time.UTC)
@@ -34,7 +37,7 @@ func TestInitCarriesEverything(t *testing.T) {
 			return nil, failure
 		}
 		return result, nil
-	}))
+	}), nil)
 	answer, err := c.Init(t.Context(), want)
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +50,87 @@ func TestInitCarriesEverything(t *testing.T) {
 	}
 	if _, err := c.Init(t.Context(), &InitRequest{ClusterName: "bad"}); err == nil || err.Error() != failure.Error() {
 		t.Errorf("the failure became %v", err)
+	}
+}
+
+func TestJoinClusterCarriesEverything(t *testing.T) {
+	token := newTestToken(t, cluster.TokenJoin)
+	result := &JoinClusterResult{ClusterID: "ab", ClusterName: "prod", Node: "node-2", Lines: []string{"one", "two"}}
+	var got *JoinClusterRequest
+	failure := fmt.Errorf("10.0.0.1:7000 refused: %w: used", cluster.ErrToken)
+	c := newControl(t, nil, joinFunc(func(_ context.Context, request *JoinClusterRequest) (*JoinClusterResult, error) {
+		got = request
+		if request.Server == "10.0.0.9:7000" {
+			return nil, failure
+		}
+		return result, nil
+	}))
+	want := &JoinClusterRequest{Server: "10.0.0.1:7000", Token: token}
+	answer, err := c.JoinCluster(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *got != *want {
+		t.Errorf("request %+v, want %+v", got, want)
+	}
+	if diff := cmp.Diff(result, answer); diff != "" {
+		t.Errorf("result (-sent +received):\n%s", diff)
+	}
+	_, err = c.JoinCluster(t.Context(), &JoinClusterRequest{Server: "10.0.0.9:7000", Token: token})
+	if err == nil || err.Error() != failure.Error() || !errors.Is(err, cluster.ErrToken) {
+		t.Errorf("the failure became %v", err)
+	}
+	got = nil
+	if _, err := c.JoinCluster(t.Context(), &JoinClusterRequest{Server: "10.0.0.1", Token: token}); err == nil || !strings.Contains(err.Error(), "HOST:PORT") {
+		t.Errorf("a server without a port: %v", err)
+	}
+	if _, err := c.JoinCluster(t.Context(), &JoinClusterRequest{Server: "10.0.0.1:7000", Token: newTestToken(t, cluster.TokenRead)}); err == nil ||
+		!strings.Contains(err.Error(), "to read with") {
+		t.Errorf("a read token: %v", err)
+	}
+	if _, err := c.api.JoinCluster(t.Context(), &jacov1.JoinClusterRequest{Server: "10.0.0.1:7000", Token: "jaco-join-1.x"}); err == nil ||
+		!strings.Contains(err.Error(), "cut or altered") {
+		t.Errorf("a cut token: %v", err)
+	}
+	if got != nil {
+		t.Errorf("a bad request got through: %+v", got)
+	}
+}
+
+func TestIssueTokenOnTheSocket(t *testing.T) {
+	c, m := newMemberControl(t)
+	token := newTestToken(t, cluster.TokenRead)
+	var operator string
+	var kind cluster.TokenKind
+	var ttl time.Duration
+	m.issue = func(o string, k cluster.TokenKind, d time.Duration) (*IssuedToken, error) {
+		operator, kind, ttl = o, k, d
+		if k == cluster.TokenJoin {
+			return nil, &NotLeaderError{}
+		}
+		return &IssuedToken{Token: token, ExpiresAt: noon}, nil
+	}
+	issued, err := c.IssueToken(t.Context(), cluster.TokenRead, 90*time.Second)
+	if err != nil || issued.Token != token || !issued.ExpiresAt.Equal(noon) {
+		t.Errorf("issued %+v, %v", issued, err)
+	}
+	if want := fmt.Sprintf("uid:%d", os.Getuid()); operator != want || kind != cluster.TokenRead || ttl != 90*time.Second {
+		t.Errorf("asked by %q for a %s token for %s, want operator %s", operator, kind, ttl, want)
+	}
+	if _, err := c.IssueToken(t.Context(), cluster.TokenJoin, time.Hour); !errors.Is(err, ErrNotLeader) || !strings.Contains(err.Error(), "no leader") {
+		t.Errorf("without a leader: %v", err)
+	}
+	kind = ""
+	for _, bad := range []time.Duration{0, -time.Hour, 1000 * time.Hour, math.MaxInt64, math.MinInt64} {
+		if _, err := c.IssueToken(t.Context(), cluster.TokenJoin, bad); !errors.Is(err, cluster.ErrInvalid) {
+			t.Errorf("a token for %s: %v, want %v", bad, err, cluster.ErrInvalid)
+		}
+	}
+	if _, err := c.api.IssueToken(t.Context(), &jacov1.IssueTokenRequest{Kind: "join", TtlSeconds: math.MaxInt64}); err == nil {
+		t.Error("a token that never ends was made")
+	}
+	if kind != "" {
+		t.Error("a bad request got through")
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"google.golang.org/grpc/credentials"
 
 	"github.com/jaco-sh/jaco/cluster/identity"
 )
@@ -26,6 +26,11 @@ const (
 	maxHandshakes = 64
 	// maxWaiting is how many connections of a protocol may wait for Accept.
 	maxWaiting = 64
+	// maxJoining and maxReading are how many strangers may have a connection
+	// open at once. One more is turned away: members never share with them.
+	maxJoining = 16
+	maxReading = 64
+	unlimited  = 0
 	// acceptRetry is the pause after a passing error of the port, such as too
 	// many open files.
 	acceptRetry = 100 * time.Millisecond
@@ -35,16 +40,19 @@ const (
 var ErrListen = errors.New("cannot open the control port")
 
 // Listener is the control port: it does the TLS handshake of each connection
-// and hands it to raft or gRPC, whichever was agreed on.
+// and hands it to whoever serves the protocol that was agreed on.
 type Listener struct {
 	port   net.Listener
 	config *tls.Config
 	logger *slog.Logger
 	raft   *branch
 	grpc   *branch
+	join   *branch
+	read   *branch
 
-	mu         sync.Mutex // guards the fields below
-	handshakes *list.List // of net.Conn, the oldest first
+	mu         sync.Mutex             // guards the fields below
+	handshakes *list.List             // of net.Conn, the oldest first
+	members    map[*tls.Conn]struct{} // handed over and open
 	closed     bool
 }
 
@@ -64,9 +72,12 @@ func NewListener(port net.Listener, config *tls.Config, logger *slog.Logger) *Li
 		port:       port,
 		config:     config,
 		logger:     logger,
-		raft:       newBranch(port.Addr()),
-		grpc:       newBranch(port.Addr()),
+		raft:       newBranch(port.Addr(), unlimited),
+		grpc:       newBranch(port.Addr(), unlimited),
+		join:       newBranch(port.Addr(), maxJoining),
+		read:       newBranch(port.Addr(), maxReading),
 		handshakes: list.New(),
+		members:    map[*tls.Conn]struct{}{},
 	}
 }
 
@@ -92,6 +103,34 @@ func (l *Listener) Raft() net.Listener { return l.raft }
 // GRPC returns the connections that speak HTTP/2, for a server with
 // HandshakenCredentials.
 func (l *Listener) GRPC() net.Listener { return l.grpc }
+
+// Join returns the connections of those who want to join or to renew, Read
+// those of readers with a token. Nobody has been told from anybody yet.
+func (l *Listener) Join() net.Listener { return l.join }
+
+// Read is described at Join.
+func (l *Listener) Read() net.Listener { return l.read }
+
+// Recheck ends the connections of nodes that are members no more. Whoever
+// removes a node calls it: by itself a connection is checked when it is made.
+func (l *Listener) Recheck() {
+	l.mu.Lock()
+	open := slices.Collect(maps.Keys(l.members))
+	l.mu.Unlock()
+	for _, conn := range open {
+		l.recheck(conn)
+	}
+}
+
+// recheck ends the connection of a node that is no member any more.
+func (l *Listener) recheck(conn *tls.Conn) {
+	state := conn.ConnectionState()
+	if err := l.config.VerifyConnection(state); err != nil {
+		l.logger.Warn("control port ends the connection of a node that is no member any more",
+			"remote", conn.RemoteAddr().String(), "node", identity.PeerNode(state), "error", err)
+		conn.NetConn().Close()
+	}
+}
 
 // Run accepts connections until ctx ends, and returns nil then. Before it
 // returns, the port is closed and every handshake has ended; connections that
@@ -137,7 +176,7 @@ func (l *Listener) Close() error {
 		closeConn(e)
 	}
 	l.mu.Unlock()
-	err := errors.Join(l.raft.Close(), l.grpc.Close())
+	err := errors.Join(l.raft.Close(), l.grpc.Close(), l.join.Close(), l.read.Close())
 	if portErr := l.port.Close(); !errors.Is(portErr, net.ErrClosed) {
 		err = errors.Join(err, portErr)
 	}
@@ -180,18 +219,20 @@ func closeConn(e *list.Element) {
 
 // handshake brings one connection to the branch that it asked for. It forgets
 // the handshake before it hands over: from then on, Close is not to end it.
-func (l *Listener) handshake(ctx context.Context, raw net.Conn, forget func()) {
+func (l *Listener) handshake(ctx context.Context, accepted net.Conn, forget func()) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	raw := &trackedConn{Conn: accepted}
 	conn := tls.Server(raw, l.config)
+	remote := raw.RemoteAddr().String()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
+		accepted.Close()
 		// Only holders of a certificate of this cluster get that far.
 		if errors.Is(err, identity.ErrNotMember) {
-			l.logger.Warn("control port refused a node", "remote", raw.RemoteAddr().String(), "error", err)
+			l.logger.Warn("control port refused a node", "remote", remote, "error", err)
 			return
 		}
-		l.logger.Debug("control port refused a connection", "remote", raw.RemoteAddr().String(), "error", err)
+		l.logger.Debug("control port refused a connection", "remote", remote, "error", err)
 		return
 	}
 	state := conn.ConnectionState()
@@ -201,16 +242,81 @@ func (l *Listener) handshake(ctx context.Context, raw net.Conn, forget func()) {
 		to = l.raft
 	case identity.ProtocolGRPC:
 		to = l.grpc
+	case identity.ProtocolJoin:
+		to = l.join
+	case identity.ProtocolRead:
+		to = l.read
 	default:
-		l.logger.Debug("control port refused a connection without a protocol", "remote", raw.RemoteAddr().String(), "node", identity.PeerNode(state))
-		raw.Close()
+		l.logger.Debug("control port refused a connection without a protocol", "remote", remote, "node", identity.PeerNode(state))
+		accepted.Close()
 		return
 	}
 	forget()
-	if !to.offer(conn) {
-		l.logger.Debug("nobody takes the connection", "remote", raw.RemoteAddr().String(), "protocol", state.NegotiatedProtocol)
-		raw.Close()
+	release, ok := to.reserve()
+	if !ok {
+		l.logger.Warn("control port turned a stranger away: too many are connected", "remote", remote, "protocol", state.NegotiatedProtocol)
+		accepted.Close()
+		return
 	}
+	if identity.PeerNode(state) != "" {
+		release = l.follow(conn, release)
+	}
+	raw.whenClosed(release)
+	if identity.PeerNode(state) != "" {
+		l.recheck(conn) // Recheck may have looked before it was followed
+	}
+	if !to.offer(conn) {
+		l.logger.Debug("nobody takes the connection", "remote", remote, "protocol", state.NegotiatedProtocol)
+		_ = raw.Close() // gives its place back
+	}
+}
+
+// follow has Recheck know a member's connection until release is called.
+func (l *Listener) follow(conn *tls.Conn, release func()) func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.members[conn] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		delete(l.members, conn)
+		l.mu.Unlock()
+		release()
+	}
+}
+
+// trackedConn tells when it is closed.
+type trackedConn struct {
+	net.Conn
+
+	mu     sync.Mutex // guards the fields below
+	closed bool
+	then   func()
+}
+
+// whenClosed has then called once when the connection is closed, at once when
+// it is already.
+func (c *trackedConn) whenClosed(then func()) {
+	c.mu.Lock()
+	closed := c.closed
+	if !closed {
+		c.then = then
+	}
+	c.mu.Unlock()
+	if closed {
+		then()
+	}
+}
+
+// Close implements net.Conn.
+func (c *trackedConn) Close() error {
+	c.mu.Lock()
+	then := c.then
+	c.closed, c.then = true, nil
+	c.mu.Unlock()
+	if then != nil {
+		then()
+	}
+	return c.Conn.Close()
 }
 
 // pause returns false when ctx ended first.
@@ -231,12 +337,32 @@ type branch struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
+	places chan struct{} // one value for each open connection; nil: unlimited
 }
 
 var _ net.Listener = (*branch)(nil)
 
-func newBranch(addr net.Addr) *branch {
-	return &branch{addr: addr, conns: make(chan net.Conn, maxWaiting), closed: make(chan struct{})}
+// newBranch makes a branch for at most limit open connections.
+func newBranch(addr net.Addr, limit int) *branch {
+	b := &branch{addr: addr, conns: make(chan net.Conn, maxWaiting), closed: make(chan struct{})}
+	if limit != unlimited {
+		b.places = make(chan struct{}, limit)
+	}
+	return b
+}
+
+// reserve takes a place for one connection until release is called, unless all
+// are taken.
+func (b *branch) reserve() (release func(), ok bool) {
+	if b.places == nil {
+		return func() {}, true
+	}
+	select {
+	case b.places <- struct{}{}:
+		return func() { <-b.places }, true
+	default:
+		return nil, false
+	}
 }
 
 // offer hands a connection over unless nobody takes it.
@@ -313,45 +439,3 @@ func Dialer(config func(address string) (*tls.Config, error)) func(ctx context.C
 		return conn, nil
 	}
 }
-
-// HandshakenCredentials returns server credentials for the connections of
-// Listener.GRPC, whose handshake is done: gRPC learns who is at the other end
-// (credentials.TLSInfo) and does nothing more. They refuse other connections,
-// and being used by a client.
-func HandshakenCredentials() credentials.TransportCredentials { return handshaken{} }
-
-type handshaken struct{}
-
-var _ credentials.TransportCredentials = handshaken{}
-
-// ServerHandshake implements credentials.TransportCredentials.
-func (handshaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secured, ok := conn.(*tls.Conn)
-	if !ok {
-		return nil, nil, fmt.Errorf("connection of type %T: want a TLS connection", conn)
-	}
-	state := secured.ConnectionState()
-	if !state.HandshakeComplete || identity.PeerNode(state) == "" {
-		return nil, nil, errors.New("connection without a finished handshake of two nodes")
-	}
-	return conn, credentials.TLSInfo{
-		State:          state,
-		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
-	}, nil
-}
-
-// ClientHandshake implements credentials.TransportCredentials.
-func (handshaken) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return nil, nil, errors.New("these credentials are for servers only")
-}
-
-// Info implements credentials.TransportCredentials.
-func (handshaken) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
-}
-
-// Clone implements credentials.TransportCredentials.
-func (handshaken) Clone() credentials.TransportCredentials { return handshaken{} }
-
-// OverrideServerName implements credentials.TransportCredentials.
-func (handshaken) OverrideServerName(string) error { return nil }

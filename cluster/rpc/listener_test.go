@@ -275,6 +275,29 @@ func TestRemovedNodeIsReported(t *testing.T) {
 	p.log.waitFor(t, "removed node", "level=WARN msg=\"control port refused a node\"")
 }
 
+// A node that is removed loses the connections that it has, over both of the
+// members' protocols, and nobody else does.
+func TestRecheckEndsConnections(t *testing.T) {
+	p := newPair(t)
+	raft, grpc := p.dial(t, identity.ProtocolRaft), p.dial(t, identity.ProtocolGRPC)
+	raftIn, grpcIn := accept(t, p.listener.Raft()), accept(t, p.listener.GRPC())
+	mustPass(t, raft, raftIn)
+	mustPass(t, grpc, grpcIn)
+	p.listener.Recheck()
+	mustPass(t, raft, raftIn)
+	mustPass(t, grpc, grpcIn)
+	p.removed.Store(true)
+	p.listener.Recheck()
+	mustEnd(t, raft)
+	mustEnd(t, grpc)
+	p.log.waitFor(t, "recheck", "node=node-2")
+	p.listener.mu.Lock()
+	defer p.listener.mu.Unlock()
+	if len(p.listener.members) != 0 {
+		t.Errorf("%d connections are followed after their end", len(p.listener.members))
+	}
+}
+
 // However many strangers connect and say nothing, a member gets through at once.
 func TestSilentConnectionsDoNotStall(t *testing.T) {
 	p := newPair(t)
@@ -367,7 +390,7 @@ func TestClosedBranchRefuses(t *testing.T) {
 
 // Connections that nobody takes do not pile up.
 func TestUntakenConnectionsAreBounded(t *testing.T) {
-	b := newBranch(&net.TCPAddr{})
+	b := newBranch(&net.TCPAddr{}, unlimited)
 	for i := range maxWaiting + 1 {
 		here, there := net.Pipe()
 		defer here.Close()

@@ -3,32 +3,34 @@ package rpc
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/jaco-sh/jaco/cluster"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
-// ErrNotInitialized is returned by every method but Init before there is a
-// cluster.
-var ErrNotInitialized = errors.New("this node belongs to no cluster yet: run `jaco bootstrap init`")
-
-// ErrNotFound is returned for a container, deployment or commit that the
-// cluster does not know.
-var ErrNotFound = errors.New("not found")
-
 // Initializer makes a cluster of this node.
 type Initializer interface {
 	Init(ctx context.Context, request *InitRequest) (*InitResult, error)
+}
+
+// Joiner makes this node a member of another node's cluster.
+type Joiner interface {
+	JoinCluster(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error)
+}
+
+// TokenIssuer makes tokens.
+type TokenIssuer interface {
+	// IssueToken makes a token for the operator ("uid:1000") who asks for it.
+	// Kind and time to live have been checked.
+	IssueToken(ctx context.Context, operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error)
 }
 
 // Member is what a node of a cluster answers. Its methods may be called
@@ -62,6 +64,7 @@ type Log interface {
 type Server struct {
 	jacov1.UnimplementedControlServer
 	initializer Initializer
+	joiner      Joiner
 	member      atomic.Pointer[attached]
 }
 
@@ -69,31 +72,45 @@ type Server struct {
 type attached struct {
 	Member
 	Log
+	TokenIssuer
 }
 
-// NewServer returns a server that answers Init alone until Attach.
-func NewServer(initializer Initializer) *Server { return &Server{initializer: initializer} }
+// NewServer returns a server that answers Init and JoinCluster alone until
+// Attach.
+func NewServer(initializer Initializer, joiner Joiner) *Server {
+	return &Server{initializer: initializer, joiner: joiner}
+}
 
 // Attach makes the server answer for a member of a cluster.
-func (s *Server) Attach(member Member, log Log) { s.member.Store(&attached{member, log}) }
+func (s *Server) Attach(member Member, log Log, issuer TokenIssuer) {
+	s.member.Store(&attached{member, log, issuer})
+}
 
 // Serve answers on the listener until ctx ends; then it ends running calls and
 // returns nil.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage))
+	server := grpc.NewServer(grpc.Creds(socketCredentials{}), grpc.MaxRecvMsgSize(maxMessage))
 	jacov1.RegisterControlServer(server, s)
+	return serve(ctx, server, listener, "control socket")
+}
+
+// serve runs a gRPC server until ctx ends, and returns nil then.
+func serve(ctx context.Context, server *grpc.Server, listener net.Listener, what string) error {
 	stopped := make(chan struct{})
-	go func() {
+	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
-		<-ctx.Done()
 		server.Stop() // watches never end by themselves
-	}()
+	})
 	err := server.Serve(listener)
-	if ctx.Err() != nil {
+	if stop() {
+		server.Stop()
+	} else {
 		<-stopped
+	}
+	if ctx.Err() != nil {
 		return nil
 	}
-	return fmt.Errorf("serve the control socket: %w", err)
+	return fmt.Errorf("serve the %s: %w", what, err)
 }
 
 // maxMessage bounds one message in bytes, in both directions: a status of
@@ -116,6 +133,44 @@ func (s *Server) Init(ctx context.Context, in *jacov1.InitRequest) (*jacov1.Init
 	return &jacov1.InitResponse{
 		ClusterId: result.ClusterID, Repo: result.Repo, Branch: result.Branch, Anchor: result.Anchor, Lines: result.Lines,
 	}, nil
+}
+
+// JoinCluster implements the service.
+func (s *Server) JoinCluster(ctx context.Context, in *jacov1.JoinClusterRequest) (*jacov1.JoinClusterResponse, error) {
+	token, err := ParseToken(in.GetToken())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if err := token.WantKind(cluster.TokenJoin); err != nil {
+		return nil, toStatus(err)
+	}
+	if err := CheckServer(in.GetServer()); err != nil {
+		return nil, toStatus(err)
+	}
+	result, err := s.joiner.JoinCluster(ctx, &JoinClusterRequest{Server: in.GetServer(), Token: token})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &jacov1.JoinClusterResponse{
+		ClusterId: result.ClusterID, ClusterName: result.ClusterName, Node: result.Node, Lines: result.Lines,
+	}, nil
+}
+
+// IssueToken implements the service.
+func (s *Server) IssueToken(ctx context.Context, in *jacov1.IssueTokenRequest) (*jacov1.IssueTokenResponse, error) {
+	member, err := s.attached()
+	if err != nil {
+		return nil, err
+	}
+	kind, ttl := cluster.TokenKind(in.GetKind()), seconds(in.GetTtlSeconds())
+	if err := CheckTTL(kind, ttl); err != nil {
+		return nil, toStatus(err)
+	}
+	issued, err := member.IssueToken(ctx, operatorOf(ctx), kind, ttl)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return issued.message(), nil
 }
 
 // Status implements the service.
@@ -210,19 +265,15 @@ func (s *Server) Export(_ *jacov1.ExportRequest, stream grpc.ServerStreamingServ
 	return toStatus(member.Export(stream.Context(), chunkWriter{stream}))
 }
 
-// chunkWriter sends what is written as chunks of at most 256 KiB.
+// chunkWriter sends what is written.
 type chunkWriter struct {
 	stream grpc.ServerStreamingServer[jacov1.ExportResponse]
 }
 
 func (w chunkWriter) Write(p []byte) (int, error) {
-	const size = 256 << 10
-	for sent := 0; sent < len(p); {
-		end := min(sent+size, len(p))
-		if err := w.stream.Send(&jacov1.ExportResponse{Chunk: p[sent:end]}); err != nil {
-			return sent, err
-		}
-		sent = end
+	err := sendChunks(p, func(chunk []byte) error { return w.stream.Send(&jacov1.ExportResponse{Chunk: chunk}) })
+	if err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }
@@ -233,15 +284,8 @@ func (s *Server) Logs(in *jacov1.LogsRequest, stream grpc.ServerStreamingServer[
 	if err != nil {
 		return err
 	}
-	request := LogsRequest{
-		Deployment: in.GetDeployment(), Service: in.GetService(), Follow: in.GetFollow(),
-		Since: fromTimestamp(in.GetSince()), Tail: int(in.GetTail()),
-	}
-	return toStatus(member.Lines(stream.Context(), request, func(line LogLine) error {
-		return stream.Send(&jacov1.LogsResponse{
-			Service: line.Service, Slot: int32(line.Slot), Replica: line.Replica,
-			Time: toTimestamp(line.Time), Stderr: line.Stderr, Line: line.Text,
-		})
+	return toStatus(member.Lines(stream.Context(), logsRequest(in), func(line LogLine) error {
+		return stream.Send(line.message())
 	}))
 }
 
@@ -250,26 +294,6 @@ func (s *Server) attached() (*attached, error) {
 		return member, nil
 	}
 	return nil, toStatus(ErrNotInitialized)
-}
-
-// toStatus gives an error the gRPC code that the client turns back.
-func toStatus(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, ErrNotInitialized):
-		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, ErrNotFound), errors.Is(err, cluster.ErrNotFound):
-		return status.Error(codes.NotFound, err.Error())
-	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, err.Error())
-	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, err.Error())
-	}
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
-	return status.Error(codes.Unknown, err.Error())
 }
 
 // InitRequest is what `jaco bootstrap init` asks for.
@@ -299,6 +323,45 @@ type InitResult struct {
 	Lines     []string // for the operator
 }
 
+// JoinClusterRequest is what `jaco bootstrap join` asks for.
+type JoinClusterRequest struct {
+	Server string // host:port of any member's control port
+	Token  Token  // to join with
+}
+
+// JoinClusterResult is what the node became a member of.
+type JoinClusterResult struct {
+	ClusterID   string
+	ClusterName string
+	Node        string   // the name that it joined under
+	Lines       []string // for the operator
+}
+
+// IssuedToken is a token as it was made.
+type IssuedToken struct {
+	Token     Token
+	ExpiresAt time.Time
+}
+
+func (i *IssuedToken) message() *jacov1.IssueTokenResponse {
+	return &jacov1.IssueTokenResponse{Token: i.Token.Text(), Id: i.Token.ID, ExpiresAt: toTimestamp(i.ExpiresAt)}
+}
+
+// issuedToken reads what message wrote.
+func issuedToken(m *jacov1.IssueTokenResponse) (*IssuedToken, error) {
+	token, err := ParseToken(m.GetToken())
+	if err != nil {
+		return nil, fmt.Errorf("the answer's token: %w", err)
+	}
+	return &IssuedToken{Token: token, ExpiresAt: fromTimestamp(m.GetExpiresAt())}, nil
+}
+
+// seconds is a duration of n seconds: 0 for less, the longest one for more.
+func seconds(n int64) time.Duration {
+	const most = int64(math.MaxInt64 / time.Second)
+	return time.Duration(min(max(n, 0), most)) * time.Second
+}
+
 // LogsRequest selects log lines.
 type LogsRequest struct {
 	Deployment string
@@ -306,6 +369,20 @@ type LogsRequest struct {
 	Follow     bool
 	Since      time.Time
 	Tail       int // lines per replica; negative: all
+}
+
+func logsRequest(m *jacov1.LogsRequest) LogsRequest {
+	return LogsRequest{
+		Deployment: m.GetDeployment(), Service: m.GetService(), Follow: m.GetFollow(),
+		Since: fromTimestamp(m.GetSince()), Tail: int(m.GetTail()),
+	}
+}
+
+func (r LogsRequest) message() *jacov1.LogsRequest {
+	return &jacov1.LogsRequest{
+		Deployment: r.Deployment, Service: r.Service, Follow: r.Follow,
+		Since: toTimestamp(r.Since), Tail: int32(max(r.Tail, -1)),
+	}
 }
 
 // LogLine is one line that a container wrote.
@@ -316,4 +393,18 @@ type LogLine struct {
 	Time    time.Time
 	Stderr  bool
 	Text    []byte // without the line's end
+}
+
+func logLine(m *jacov1.LogsResponse) LogLine {
+	return LogLine{
+		Service: m.GetService(), Slot: int(m.GetSlot()), Replica: m.GetReplica(),
+		Time: fromTimestamp(m.GetTime()), Stderr: m.GetStderr(), Text: m.GetLine(),
+	}
+}
+
+func (l LogLine) message() *jacov1.LogsResponse {
+	return &jacov1.LogsResponse{
+		Service: l.Service, Slot: int32(l.Slot), Replica: l.Replica,
+		Time: toTimestamp(l.Time), Stderr: l.Stderr, Line: l.Text,
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
 )
@@ -28,6 +29,7 @@ type fakeMember struct {
 	lines   []LogLine
 	request LogsRequest
 	failure error // of Audit and Lines, after what they have
+	issue   func(operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error)
 
 	ended chan struct{} // takes one value for each followed stream that ended
 }
@@ -35,6 +37,8 @@ type fakeMember struct {
 var (
 	_ Member = (*fakeMember)(nil)
 	_ Log    = (*fakeMember)(nil)
+
+	_ TokenIssuer = (*fakeMember)(nil)
 )
 
 func newFakeMember() *fakeMember {
@@ -116,6 +120,19 @@ func (m *fakeMember) follow(ctx context.Context, follow bool, failure error) err
 	return nil
 }
 
+// IssueToken implements TokenIssuer.
+func (m *fakeMember) IssueToken(_ context.Context, operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error) {
+	return m.issue(operator, kind, ttl)
+}
+
+// joinFunc is a Joiner.
+type joinFunc func(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error)
+
+// JoinCluster implements Joiner.
+func (f joinFunc) JoinCluster(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error) {
+	return f(ctx, request)
+}
+
 // initFunc is an Initializer.
 type initFunc func(ctx context.Context, request *InitRequest) (*InitResult, error)
 
@@ -132,7 +149,7 @@ type control struct {
 	ended  chan error // takes what Serve returned
 }
 
-func newControl(t *testing.T, initializer Initializer) *control {
+func newControl(t *testing.T, initializer Initializer, joiner Joiner) *control {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "jaco.sock")
 	listener, err := net.Listen("unix", path)
@@ -140,7 +157,7 @@ func newControl(t *testing.T, initializer Initializer) *control {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	c := &control{server: NewServer(initializer), stop: stop, ended: make(chan error, 1)}
+	c := &control{server: NewServer(initializer, joiner), stop: stop, ended: make(chan error, 1)}
 	go func() { c.ended <- c.server.Serve(ctx, listener) }()
 	if c.Client, err = DialSocket(path); err != nil {
 		t.Fatal(err)
@@ -157,13 +174,13 @@ func newControl(t *testing.T, initializer Initializer) *control {
 // attached is newControl with a member.
 func newMemberControl(t *testing.T) (*control, *fakeMember) {
 	t.Helper()
-	c, m := newControl(t, nil), newFakeMember()
-	c.server.Attach(m, m)
+	c, m := newControl(t, nil, nil), newFakeMember()
+	c.server.Attach(m, m, m)
 	return c, m
 }
 
 func TestNotInitialized(t *testing.T) {
-	c := newControl(t, nil)
+	c := newControl(t, nil, nil)
 	for name, call := range map[string]func(ctx context.Context) error{
 		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
 		"watch":   func(ctx context.Context) error { return c.WatchStatus(ctx, nil) },
@@ -172,13 +189,14 @@ func TestNotInitialized(t *testing.T) {
 		"trace":   func(ctx context.Context) error { _, err := c.Trace(ctx, "x"); return err },
 		"export":  func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
 		"logs":    func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
+		"token":   func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },
 	} {
 		if err := call(t.Context()); !errors.Is(err, ErrNotInitialized) {
 			t.Errorf("%s before init: %v", name, err)
 		}
 	}
 	m := newFakeMember()
-	c.server.Attach(m, m)
+	c.server.Attach(m, m, m)
 	if status, err := c.Status(t.Context()); err != nil || status.Cluster.Name != "test" {
 		t.Errorf("status after init: %+v, %v", status, err)
 	}
@@ -216,7 +234,7 @@ func TestServeFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.Close()
-	if err := NewServer(nil).Serve(t.Context(), listener); err == nil {
+	if err := NewServer(nil, nil).Serve(t.Context(), listener); err == nil {
 		t.Error("serving a closed listener is no error")
 	}
 }

@@ -306,8 +306,9 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 	return cmd
 }
 
-// openBundle opens the file, or fetches the local node's log; the latter is
-// checked against the anchor in that node's own trust store.
+// openBundle opens the file, or fetches a node's log. The local node's is
+// checked against the anchor in that node's own trust store; what a node from
+// afar says of its own would prove nothing.
 func openBundle(cmd *cobra.Command, global *globals, file string, options *cluster.BundleOptions) (io.ReadCloser, error) {
 	if file != "" {
 		bundle, err := os.Open(file)
@@ -318,7 +319,7 @@ func openBundle(cmd *cobra.Command, global *globals, file string, options *clust
 	}
 	var buffer bytes.Buffer
 	err := withClient(global, func(client *rpc.Client) error {
-		if options.Anchor == nil {
+		if options.Anchor == nil && global.server == "" {
 			status, err := client.Status(cmd.Context())
 			if err != nil {
 				return err

@@ -27,11 +27,11 @@ type initFlags struct {
 func newBootstrap(global *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bootstrap",
-		Short: "Make a cluster",
+		Short: "Make a cluster, and take nodes and readers in",
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newInit(global))
+	cmd.AddCommand(newInit(global), newToken(global), newJoin(global))
 	return cmd
 }
 
@@ -51,7 +51,7 @@ func newInit(global *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withClient(global, func(client *rpc.Client) error {
+			return withLocal(global, func(client *rpc.Client) error {
 				result, err := client.Init(cmd.Context(), request)
 				if err != nil {
 					return err

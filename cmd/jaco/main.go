@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -36,6 +37,12 @@ func (e *statusError) Unwrap() error { return e.err }
 // globals are the flags that every command has.
 type globals struct {
 	socket string
+	// The three of a reader from afar.
+	server    string
+	tokenFile string
+	caHash    string
+
+	stdin func() io.Reader
 }
 
 func main() {
@@ -75,7 +82,11 @@ func newRoot() *cobra.Command {
 		Args:          usageArgs(cobra.NoArgs),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	global.stdin = root.InOrStdin
 	root.PersistentFlags().StringVar(&global.socket, "socket", "/run/jaco/jaco.sock", "the local daemon's socket")
+	root.PersistentFlags().StringVar(&global.server, "server", "", "read from afar: HOST:PORT of any node's control port, with --token-file")
+	root.PersistentFlags().StringVar(&global.tokenFile, "token-file", "", "with --server: the file that holds a read token, or - for standard input")
+	root.PersistentFlags().StringVar(&global.caHash, "ca-hash", "", "with --server: the SHA-256 that the token's cluster authority must have")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &statusError{exitUsage, err} })
 	root.AddCommand(newStatus(&global), newAudit(&global), newBootstrap(&global), newVersion())
 	return root

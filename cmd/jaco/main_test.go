@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,6 +34,9 @@ func TestMain(m *testing.M) {
 //	bundle FILE      write the bundle of a cluster with a signed history
 //	flip FILE N      change one bit of byte N, counted from the end when negative
 //	anchor NAME      put that cluster's anchor into an environment variable
+//	listen           open the daemon's control port for readers: its address is
+//	                 in $SERVER, its authority's hash in $CA_HASH, and tokens
+//	                 are in read.token, expired.token, foreign.token, join.token
 func TestScripts(t *testing.T) {
 	signed := newSignedCluster(t)
 	testscript.Run(t, testscript.Params{
@@ -47,7 +51,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": cmdServe, "change": cmdChange, "exits": cmdExits, "flip": cmdFlip,
+			"serve": cmdServe, "change": cmdChange, "exits": cmdExits, "flip": cmdFlip, "listen": cmdListen,
 			"bundle": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), signed.bundle, 0o600))
 			},
@@ -69,16 +73,15 @@ func memberOf(ts *testscript.TestScript) *fakeMember {
 
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	member := memberOf(ts)
-	server := rpc.NewServer(member)
+	server := rpc.NewServer(member, member)
 	if args[0] != "uninitialized" {
 		ts.Check(member.enter(args[0]))
-		server.Attach(member, member)
+		server.Attach(member, member, member)
 	}
+	member.server = server
 	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("WORK"), "jaco.sock"))
 	ts.Check(err)
-	ctx, ended := member.run()
-	go func() { ended <- server.Serve(ctx, listener) }()
-	ts.Defer(member.stop)
+	member.run(ts, func(ctx context.Context) error { return server.Serve(ctx, listener) })
 }
 
 func cmdChange(ts *testscript.TestScript, _ bool, args []string) {

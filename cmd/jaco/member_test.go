@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
@@ -28,30 +32,30 @@ type fakeMember struct {
 	state   string
 	changed chan struct{} // closed and replaced at each change
 
-	cancel context.CancelFunc
-	ended  chan error // takes what Serve returned
+	server *rpc.Server // set by serve
 }
 
 var (
 	_ rpc.Member      = (*fakeMember)(nil)
 	_ rpc.Log         = (*fakeMember)(nil)
 	_ rpc.Initializer = (*fakeMember)(nil)
+	_ rpc.Joiner      = (*fakeMember)(nil)
+	_ rpc.TokenIssuer = (*fakeMember)(nil)
 )
 
 func newFakeMember(signed *signedCluster) *fakeMember {
-	return &fakeMember{signed: signed, changed: make(chan struct{}), ended: make(chan error, 1)}
+	return &fakeMember{signed: signed, changed: make(chan struct{})}
 }
 
-// run returns the context that the server lives in.
-func (m *fakeMember) run() (context.Context, chan<- error) {
+// run serves until the end of the script.
+func (m *fakeMember) run(ts *testscript.TestScript, serve func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	m.cancel = cancel
-	return ctx, m.ended
-}
-
-func (m *fakeMember) stop() {
-	m.cancel()
-	<-m.ended
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx) }()
+	ts.Defer(func() {
+		cancel()
+		<-ended
+	})
 }
 
 // enter brings the cluster into a state.
@@ -81,6 +85,33 @@ func (m *fakeMember) Init(_ context.Context, r *rpc.InitRequest) (*rpc.InitResul
 	}
 	lines = append(lines, fmt.Sprintf("ssh key %d, token %d, known hosts %d bytes", len(r.SSHKey), len(r.Token), len(r.KnownHosts)))
 	return &rpc.InitResult{ClusterID: "0123456789abcdef", Repo: r.Repo, Branch: r.Branch, Anchor: r.Anchor, Lines: lines}, nil
+}
+
+// newFakeToken makes the same token in every run.
+func newFakeToken(kind cluster.TokenKind, authority [32]byte) (rpc.Token, error) {
+	return rpc.NewToken(rand.NewChaCha8([32]byte{1}), kind, authority, [32]byte{0xc4})
+}
+
+// IssueToken implements rpc.TokenIssuer.
+func (m *fakeMember) IssueToken(_ context.Context, _ string, kind cluster.TokenKind, ttl time.Duration) (*rpc.IssuedToken, error) {
+	if m.present() == "leaderless" {
+		return nil, &rpc.NotLeaderError{}
+	}
+	token, err := newFakeToken(kind, [32]byte{0xca})
+	return &rpc.IssuedToken{Token: token, ExpiresAt: noon.Add(ttl)}, err
+}
+
+// JoinCluster implements rpc.Joiner.
+func (m *fakeMember) JoinCluster(_ context.Context, r *rpc.JoinClusterRequest) (*rpc.JoinClusterResult, error) {
+	if r.Server == "10.0.0.9:7000" {
+		return nil, fmt.Errorf("%s refused: %w: token %s was used by node node-2", r.Server, cluster.ErrToken, r.Token.ID)
+	}
+	if m.present() != "" {
+		return nil, errors.New("this node belongs to cluster 0123456789abcdef already")
+	}
+	return &rpc.JoinClusterResult{
+		ClusterID: "0123456789abcdef", ClusterName: "test", Node: "node-2", Lines: []string{"by " + r.Server + " with " + r.Token.String()},
+	}, nil
 }
 
 // Status implements rpc.Member.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -35,6 +34,9 @@ func newStatus(global *globals) *cobra.Command {
 			target, err := parseTarget(args)
 			if err != nil {
 				return err
+			}
+			if flags.wait && global.server != "" {
+				return usagef("--wait has the leader ask the repository, which a read token does not allow: run it on a node, or look with --exit-code")
 			}
 			return withClient(global, func(client *rpc.Client) error {
 				return runStatus(cmd.Context(), client, target, flags, cmd.OutOrStdout())
@@ -217,14 +219,4 @@ func setBlockStyle(node *yaml.Node) {
 	for _, child := range node.Content {
 		setBlockStyle(child)
 	}
-}
-
-// withClient runs fn with a connection to the local daemon.
-func withClient(global *globals, fn func(*rpc.Client) error) (err error) {
-	client, err := rpc.DialSocket(global.socket)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	return fn(client)
 }

@@ -37,7 +37,7 @@ type daemon struct {
 
 func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {
 	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob)}
-	d.control = rpc.NewServer(d)
+	d.control = rpc.NewServer(d, unwired{})
 	return d
 }
 
@@ -132,7 +132,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 func (d *daemon) attach(m *member) {
 	d.member.Store(m)
 	answers := &answers{member: m}
-	d.control.Attach(answers, answers)
+	d.control.Attach(answers, answers, unwired{})
 }
 
 // status is nil before there is a cluster.

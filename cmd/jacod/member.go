@@ -163,7 +163,11 @@ func (m *member) Run(ctx context.Context) error {
 
 // serveMembers answers other nodes on the control port.
 func (m *member) serveMembers(ctx context.Context) error {
-	return rpc.ServeNetwork(ctx, m.control.GRPC())
+	return rpc.ServeNetwork(ctx, m.control, rpc.Network{
+		Identity: m.identity, Members: m.memberName,
+		Log: unwiredLog{}, Liveness: unwired{}, Sync: unwired{}, Data: unwired{}, Join: unwired{}, Tokens: unwired{},
+		Control: rpc.NewServer(nil, nil), // no token is good, so that nobody reads
+	})
 }
 
 // lead does the leader's work in each term of this node.
