@@ -279,5 +279,8 @@ type Cluster struct {
 
 // NodeSettings are the wishes for one node.
 type NodeSettings struct {
-	Labels map[string]string
+	// Availability is "removed" for a node that is no longer to be a member; "" is
+	// active.
+	Availability string
+	Labels       map[string]string
 }
