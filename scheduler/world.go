@@ -16,6 +16,8 @@ type pass struct {
 	now      time.Time
 	nodes    []node // sorted by name
 	nodeAt   map[string]int
+	zones    []int      // how many replicas of the service in hand each zone has
+	zoneSize []int      // nodes of each zone
 	services []*service // sorted by key
 	byKey    map[cluster.ServiceKey]*service
 	// eligible caches which nodes a placement's fixed rules admit.
@@ -30,6 +32,7 @@ type pass struct {
 type node struct {
 	name        string
 	ready       bool
+	zone        int // index of pass.zones
 	labels      map[string]string
 	modifyIndex uint64
 	cpu, memory int64 // what is free; billionths of a core, bytes
@@ -100,6 +103,28 @@ func (p *pass) indexNodes() {
 	for i := range p.nodes {
 		p.nodeAt[p.nodes[i].name] = i
 	}
+	p.indexZones()
+}
+
+// zoneLabel names what nodes fail together. Those without it are one zone:
+// nothing says that they would not.
+const zoneLabel = "zone"
+
+// indexZones numbers the zones in the order of their first nodes.
+func (p *pass) indexZones() {
+	zoneAt := map[string]int{}
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		zone, known := zoneAt[n.labels[zoneLabel]]
+		if !known {
+			zone = len(p.zoneSize)
+			zoneAt[n.labels[zoneLabel]] = zone
+			p.zoneSize = append(p.zoneSize, 0)
+		}
+		n.zone = zone
+		p.zoneSize[zone]++
+	}
+	p.zones = make([]int, len(p.zoneSize))
 }
 
 // indexServices gathers services from the view, the records and the replicas,
@@ -249,13 +274,19 @@ func (p *pass) hand(s *service) {
 		return
 	}
 	for _, i := range p.touched {
-		p.nodes[i].here = 0
+		p.nodes[i].here, p.zones[p.nodes[i].zone] = 0, 0
 	}
 	p.inHand, p.touched = s, p.touched[:0]
 	for _, r := range s.replicas {
 		if i, ok := p.nodeAt[r.Node]; ok && !r.Phase.Final() {
-			p.nodes[i].here++
-			p.touched = append(p.touched, i)
+			p.countOn(i)
 		}
 	}
+}
+
+// countOn adds a replica of the service in hand to the i-th node.
+func (p *pass) countOn(i int) {
+	p.nodes[i].here++
+	p.zones[p.nodes[i].zone]++
+	p.touched = append(p.touched, i)
 }
