@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -57,6 +56,18 @@ func TestSpread(t *testing.T) {
 			want:   map[string]string{"": "n1:1 n2:1 n3:2"},
 		},
 		{
+			name: "zones of a volume's replicas that wait count", nodes: []string{"n1", "n2", "n3", "n4"},
+			setup: func(m *sim) {
+				m.zone("a", "n1", "n2")
+				m.zone("b", "n3", "n4")
+				m.accept("shop", svc("db", "v1", 1, volume("data")))
+				m.settle(100)
+				m.node("n1", cluster.NodeDown)
+			},
+			accept: []desired.Service{svc("db", "v1", 2, volume("data"))},
+			want:   map[string]string{"": "n1:1 n3:1"},
+		},
+		{
 			name: "pack knows no zones", nodes: []string{"n1", "n2"},
 			setup:  func(m *sim) { m.zone("a", "n1"); m.zone("b", "n2") },
 			accept: []desired.Service{svc("web", "v1", 3, pack)},
@@ -77,6 +88,30 @@ func TestSpread(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNewNodesFillUp moves nothing to a node that joins or returns, and prefers
+// it for what is new.
+func TestNewNodesFillUp(t *testing.T) {
+	m := newSim(t, "n1", "n2", "n3")
+	m.accept("shop", svc("web", "v1", 9))
+	m.settled(t)
+	m.node("n3", cluster.NodeDown)
+	m.settled(t)
+	if got := m.perNode(""); got != "n1:5 n2:4" {
+		t.Fatalf("after a loss: %s", got)
+	}
+	m.node("n3", cluster.NodeReady)
+	m.join("n4")
+	if r := m.plan(); r.Plan != nil {
+		t.Errorf("something moves to a node that has room: %s", r)
+	}
+	m.accept("shop", svc("web", "v1", 12))
+	m.accept("blog", svc("web", "v1", 3))
+	m.settled(t)
+	if got := m.perNode(""); got != "n1:5 n2:5 n3:3 n4:2" {
+		t.Errorf("what is new: %s", got)
 	}
 }
 
@@ -130,25 +165,4 @@ func even(t *rapid.T, what string, counts []int) {
 			}
 		}
 	}
-}
-
-// join adds a node that is new or comes back.
-func (m *sim) join(name string) {
-	m.index++
-	m.nodes[name] = &cluster.Node{Name: name, State: cluster.NodeReady, CPU: 4e9, Memory: 8 * gib, ModifyIndex: m.index}
-}
-
-// perNode counts what is not final on each node: "n1:3 n2:3".
-func (m *sim) perNode(service string) string {
-	count := map[string]int{}
-	for _, r := range m.replicas {
-		if !r.Phase.Final() && (service == "" || r.Service == service) {
-			count[r.Node]++
-		}
-	}
-	var out []string
-	for _, name := range sortedKeys(count) {
-		out = append(out, fmt.Sprintf("%s:%d", name, count[name]))
-	}
-	return strings.Join(out, " ")
 }
