@@ -79,6 +79,26 @@ func BenchmarkComputeOne(b *testing.B) {
 	}
 }
 
+// BenchmarkComputeLoss answers the loss of one node among 1,000, and of what it
+// ran among 10,000.
+func BenchmarkComputeLoss(b *testing.B) {
+	m := atRest(b)
+	ran := 0
+	for _, r := range m.replicas {
+		if r.Node == "node-0042" {
+			ran++
+		}
+	}
+	m.node("node-0042", cluster.NodeDown)
+	in := m.input()
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := Compute(in); r.Plan == nil || len(r.Plan.Lose) != ran || len(r.Plan.Create) != ran {
+			b.Fatalf("%d replicas were not replaced", ran)
+		}
+	}
+}
+
 // BenchmarkComputeIdle looks at a fleet that needs nothing.
 func BenchmarkComputeIdle(b *testing.B) {
 	in := atRest(b).input()

@@ -26,6 +26,10 @@ type Input struct {
 	Replicas    []cluster.Replica
 	Services    []cluster.Service
 	Deployments []cluster.DeploymentStatus
+	// MassLossUntil is until when nothing is lost or moved because nodes are
+	// Down: so many went down at once that the fault may be elsewhere. Zero or
+	// past: no such pause.
+	MassLossUntil time.Time
 	// Limit bounds the replicas that one plan creates, so that a log entry
 	// stays small; 0 means no bound. What is left over sets Result.More.
 	Limit int
@@ -82,14 +86,18 @@ func (p *pass) reconcile(s *service) {
 	case s.untouchable:
 		return
 	case s.spec == nil:
+		p.lose(s)
 		p.retire(s)
 		return
 	case !s.restless:
 		return
 	}
+	p.lose(s)
+	p.await(s)
 	p.removeSurplus(s)
-	p.rollOut(s)
+	p.weigh(s)
 	p.fill(s)
+	p.rollOut(s)
 	p.forget(s)
 	p.finishRollout(s)
 	s.rec.Reason = s.reason()

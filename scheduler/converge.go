@@ -65,13 +65,13 @@ func (p *pass) whole(s *service) bool {
 		return false
 	}
 	if s.spec == nil {
-		return !slices.ContainsFunc(s.replicas, active)
+		return !slices.ContainsFunc(s.replicas, p.remains)
 	}
 	if state := s.rec.Rollout.State; state == cluster.RolloutProgressing || state == cluster.RolloutPaused {
 		return false
 	}
 	for i := range s.surplus {
-		if slices.ContainsFunc(s.surplus[i].replicas, active) {
+		if slices.ContainsFunc(s.surplus[i].replicas, p.remains) {
 			return false
 		}
 	}
@@ -81,12 +81,15 @@ func (p *pass) whole(s *service) bool {
 		case sl.touched || sl.stopping > 0 || sl.old != nil:
 			return false
 		case s.completed(sl):
-		case sl.current == nil || !s.healthy(sl.current):
+		case sl.current == nil || !s.healthy(sl.current) || p.isDown(sl.current.Node):
 			return false
 		}
 	}
 	return true
 }
+
+// remains reports whether a replica is still to end, or ends with this plan.
+func (p *pass) remains(r *cluster.Replica) bool { return active(r) || p.lost[r] }
 
 // active reports whether a replica may still have a container.
 func active(r *cluster.Replica) bool { return !r.Phase.Final() }

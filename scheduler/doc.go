@@ -12,10 +12,15 @@
 //     stopped, and a lost event costs nothing.
 //   - Sticky: a replica is replaced when its spec changed, when its node no longer
 //     qualifies, or when it ended. Nothing is moved to make the cluster prettier,
-//     and nothing at all is moved off a node that is NotReady.
-//   - Each pass is a file: place, rollout, restart, remove, converge. They share
-//     the pass in world.go and write to the plan in plan.go, and each decision
-//     carries its reason.
+//     and nothing at all is moved off a node that is NotReady or Suspect.
+//   - A node that is Down, or removed and not Ready, takes its replicas along:
+//     they are Lost for good, in the plan that places their successors. Those
+//     with a named volume wait for their node instead, until a commit removes it;
+//     nothing else waits with them. Where a slot's volume is follows from the
+//     newest record of a replica that had it, which is kept for that.
+//   - Each pass is a file: place, rollout, restart, remove, converge; node.go
+//     judges nodes for all of them. They share the pass in world.go and write to
+//     the plan in plan.go, and each decision carries its reason.
 //
 // A replica is current when it runs the service's spec hash on a node that
 // qualifies. The revision does not matter, so an unchanged service never rolls.

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,7 +13,7 @@ import (
 // refusal is why a node cannot take a replica; its zero value is that it can.
 type refusal struct {
 	kind refusalKind
-	at   int // index of the constraint or port that decided
+	at   int // index of the constraint, port or state that decided
 }
 
 // refusalKind names a filter. The filters ask in this order, the lasting
@@ -37,14 +38,17 @@ func (p *pass) refuse(q *request, i int) refusal {
 	if q.pin != "" && q.pin != n.name {
 		return refusal{kind: refusedPin}
 	}
+	if n.removed { // bringing it back or labelling it would not help
+		return refusal{kind: refusedState, at: n.stateOrder()}
+	}
 	if q.admitted != nil && !q.admitted[i] {
 		return fixedRefusal(q.spec, n)
 	}
 	if r := roomRefusal(q, n); r.kind != fits {
 		return r
 	}
-	if !n.ready {
-		return refusal{kind: refusedState}
+	if n.standing != nodeServes {
+		return refusal{kind: refusedState, at: n.stateOrder()}
 	}
 	if r := portRefusal(q, n); r.kind != fits {
 		return r
@@ -142,7 +146,7 @@ func maxRefusal(q *request, n *node) refusal {
 }
 
 // explain tells why no node can take a replica, each node counted under the
-// first filter that refused it.
+// first filter that refused it. States come first, as they pass by themselves.
 func (p *pass) explain(q *request) string {
 	counts := map[refusal]int{}
 	for i := range p.nodes {
@@ -156,14 +160,17 @@ func (p *pass) explain(q *request) string {
 		kinds = append(kinds, r)
 	}
 	slices.SortFunc(kinds, func(a, b refusal) int {
-		if a.kind != b.kind {
-			return int(a.kind) - int(b.kind)
+		switch x, y := a.kind == refusedState, b.kind == refusedState; {
+		case x && !y:
+			return -1
+		case y && !x:
+			return 1
 		}
-		return a.at - b.at
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.at, b.at))
 	})
 	parts := make([]string, 0, len(kinds))
 	for _, r := range kinds {
-		parts = append(parts, strconv.Itoa(counts[r])+" "+describe(q.spec, r))
+		parts = append(parts, strconv.Itoa(counts[r])+" "+describe(q.spec, r, counts[r]))
 	}
 	if len(parts) == 0 {
 		return noNode + "the cluster has none for it"
@@ -174,7 +181,8 @@ func (p *pass) explain(q *request) string {
 // noNode starts every reason that says that a replica has no place.
 const noNode = "no node: "
 
-func describe(spec *desired.Service, r refusal) string {
+// describe says what a refusal is about, to follow the number of nodes.
+func describe(spec *desired.Service, r refusal, nodes int) string {
 	switch r.kind {
 	case refusedPin:
 		return "without its volume"
@@ -188,7 +196,10 @@ func describe(spec *desired.Service, r refusal) string {
 		cores := float64(spec.Container.Resources.CPUReservation) / 1e9
 		return "short of " + strconv.FormatFloat(cores, 'g', -1, 64) + " CPU"
 	case refusedState:
-		return "NotReady"
+		if nodes == 1 {
+			return "is " + stateName(r.at)
+		}
+		return "are " + stateName(r.at)
 	case refusedPort:
 		port := spec.Container.Ports[r.at]
 		return fmt.Sprintf("host port %d/%s taken", port.Host, port.Protocol)

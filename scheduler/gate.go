@@ -13,10 +13,12 @@ import (
 type reasonKind int
 
 const (
-	reasonUnplaced reasonKind = iota
+	reasonPause reasonKind = iota
+	reasonVolume
+	reasonUnplaced
 	reasonGaveUp
 	reasonGate
-	reasonNotReady
+	reasonSilent
 	reasonKinds
 )
 
@@ -69,7 +71,7 @@ func (p *pass) gate(s *service) string {
 			return fmt.Sprintf("waits for %s, which the deployment does not have", d.Service)
 		}
 		healthy := d.Condition == desired.Healthy
-		if on.up(healthy) < len(on.slots) {
+		if p.up(on, healthy) < len(on.slots) {
 			if healthy {
 				return fmt.Sprintf("waits for %s to be healthy", d.Service)
 			}
@@ -80,14 +82,14 @@ func (p *pass) gate(s *service) string {
 }
 
 // up counts the slots that run the present spec, and are healthy if asked.
-func (s *service) up(healthy bool) int {
+func (p *pass) up(s *service, healthy bool) int {
 	n := 0
 	for i := range s.slots {
 		sl := &s.slots[i]
 		switch {
 		case s.completed(sl):
 			n++
-		case sl.current == nil || !sl.current.Phase.Live():
+		case sl.current == nil || !sl.current.Phase.Live() || p.isDown(sl.current.Node):
 		case !healthy || s.healthy(sl.current):
 			n++
 		}

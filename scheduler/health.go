@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -35,8 +36,8 @@ type ServiceHealth struct {
 // nil view it returns nothing.
 //
 // A deployment is Degraded when a rollout is paused, a replica failed or is
-// unhealthy, or one has no node; Missing when nothing of it runs or is on its
-// way; Suspended when it wants no replica; Progressing while it moves towards
+// unhealthy, or one has no node or waits for one that is down; Missing when
+// nothing of it runs or is on its way; Suspended when it wants no replica; Progressing while it moves towards
 // what is wanted by itself.
 func Health(in Input) []DeploymentHealth {
 	if in.View == nil {
@@ -68,12 +69,16 @@ func Health(in Input) []DeploymentHealth {
 }
 
 // combine returns the worst state of the services and its reason. What is
-// missing beside something that runs is on its way.
+// missing beside something that runs is on its way, unless it waits for a node.
 func combine(services []ServiceHealth) (cluster.HealthAxis, string) {
 	count := map[cluster.HealthAxis]int{}
 	reason := map[cluster.HealthAxis]string{}
+	stuck := ""
 	for _, s := range services {
 		count[s.State]++
+		if s.State == cluster.HealthMissing && lasting(s.Reason) && stuck == "" {
+			stuck = s.Service + ": " + s.Reason
+		}
 		if _, ok := reason[s.State]; !ok && s.Reason != "" {
 			reason[s.State] = s.Service + ": " + s.Reason
 		}
@@ -83,10 +88,12 @@ func combine(services []ServiceHealth) (cluster.HealthAxis, string) {
 		return cluster.HealthMissing, "nothing of it is known"
 	case count[cluster.HealthDegraded] > 0:
 		return cluster.HealthDegraded, reason[cluster.HealthDegraded]
-	case count[cluster.HealthProgressing] > 0:
-		return cluster.HealthProgressing, reason[cluster.HealthProgressing]
 	case count[cluster.HealthMissing] == len(services)-count[cluster.HealthSuspended] && count[cluster.HealthMissing] > 0:
 		return cluster.HealthMissing, reason[cluster.HealthMissing]
+	case stuck != "":
+		return cluster.HealthDegraded, stuck
+	case count[cluster.HealthProgressing] > 0:
+		return cluster.HealthProgressing, reason[cluster.HealthProgressing]
 	case count[cluster.HealthMissing] > 0:
 		return cluster.HealthProgressing, reason[cluster.HealthMissing]
 	case count[cluster.HealthSuspended] == len(services):
@@ -105,7 +112,9 @@ func (p *pass) serviceHealth(s *service) ServiceHealth {
 		return h
 	}
 	whole := p.count(s, &h)
-	switch trouble := s.trouble(); {
+	switch trouble := p.trouble(s); {
+	case trouble != "" && h.Running == 0 && s.bereft():
+		h.State, h.Reason = cluster.HealthMissing, trouble
 	case trouble != "":
 		h.State, h.Reason = cluster.HealthDegraded, trouble
 	case h.Desired == 0 && whole:
@@ -127,8 +136,10 @@ func (p *pass) count(s *service, h *ServiceHealth) bool {
 		done := s.completed(sl)
 		running, healthy := done, done
 		for _, r := range sl.replicas {
-			running = running || !r.Stop && r.Phase.Live()
-			healthy = healthy || !r.Stop && s.healthy(r)
+			if !r.Stop && !p.isDown(r.Node) {
+				running = running || r.Phase.Live()
+				healthy = healthy || s.healthy(r)
+			}
 		}
 		if running {
 			h.Running++
@@ -136,7 +147,7 @@ func (p *pass) count(s *service, h *ServiceHealth) bool {
 		if healthy {
 			h.Healthy++
 		}
-		if done || sl.current != nil && sl.current.Phase.Live() {
+		if done || sl.current != nil && sl.current.Phase.Live() && !p.isDown(sl.current.Node) {
 			h.Updated++
 		}
 	}
@@ -144,7 +155,7 @@ func (p *pass) count(s *service, h *ServiceHealth) bool {
 }
 
 // trouble says why the service is degraded, or "".
-func (s *service) trouble() string {
+func (p *pass) trouble(s *service) string {
 	if s.rec.Rollout.State == cluster.RolloutPaused && s.rec.Rollout.SpecHash == s.spec.SpecHash {
 		if reason := s.rec.Rollout.Reason; strings.HasPrefix(reason, noRollback) {
 			return reason
@@ -154,6 +165,9 @@ func (s *service) trouble() string {
 	if lasting(s.rec.Reason) {
 		return s.rec.Reason
 	}
+	if p.await(s); s.reason() != "" {
+		return s.reason()
+	}
 	for i := range s.slots {
 		sl := &s.slots[i]
 		for _, r := range []*cluster.Replica{sl.current, sl.old} {
@@ -161,11 +175,19 @@ func (s *service) trouble() string {
 				return fmt.Sprintf("slot %d on %s is unhealthy%s", sl.number, r.Node, because(r))
 			}
 		}
-		if r := sl.last; sl.current == nil && r != nil && !r.Stop && r.SpecHash == s.spec.SpecHash && !s.completed(sl) {
+		if r := sl.last; sl.current == nil && r != nil && !r.Stop && r.Phase != cluster.Lost && r.SpecHash == s.spec.SpecHash && !s.completed(sl) {
 			return fmt.Sprintf("slot %d on %s failed%s", sl.number, r.Node, because(r))
 		}
 	}
 	return ""
+}
+
+// bereft reports whether the service is short because nodes are away: the rest
+// of what Missing takes is that nothing of it runs.
+func (s *service) bereft() bool {
+	return awaitsNode(s.rec.Reason) || slices.ContainsFunc(s.slots, func(sl slot) bool {
+		return sl.waits || sl.current == nil && sl.old == nil && sl.last != nil && sl.last.Phase == cluster.Lost
+	})
 }
 
 // advancement says how far a service is on its way.

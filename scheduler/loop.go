@@ -51,6 +51,11 @@ type Config struct {
 	Retry time.Duration
 	// Clock is the time that plans are made for; default time.Now.
 	Clock func() time.Time
+	// MassLossUntil tells until when nothing is lost or moved because too many
+	// nodes went down at once (Input.MassLossUntil). It is asked after the state
+	// was read: who answers must know of the pause before the node that makes it
+	// one is recorded as Down. Default nil: there is never a pause.
+	MassLossUntil func() time.Time
 }
 
 // DefaultConfig returns the defaults.
@@ -126,7 +131,7 @@ func (s *Scheduler) plan(ctx context.Context) (time.Duration, error) {
 		if err := s.proposer.Propose(ctx, result.Plan); err != nil {
 			return s.refused(ctx, err)
 		}
-		s.log.Info("plan applied", "create", len(result.Plan.Create), "stop", len(result.Plan.Stop),
+		s.log.Info("plan applied", "create", len(result.Plan.Create), "stop", len(result.Plan.Stop), "lose", len(result.Plan.Lose),
 			"remove", len(result.Plan.Remove), "services", len(result.Plan.Services))
 		s.tell(ctx, result.Events)
 	}
@@ -228,8 +233,13 @@ func (s *Scheduler) input() (Input, bool) {
 	if at := snap.Time(); at.After(now) {
 		now = at // a clock behind the last leader's must not look into the past
 	}
+	var pause time.Time
+	if s.config.MassLossUntil != nil {
+		pause = s.config.MassLossUntil()
+	}
 	return Input{
-		ClusterID: meta.ID, Now: now, Index: snap.Index(), View: view, Limit: s.config.Limit,
+		MassLossUntil: pause,
+		ClusterID:     meta.ID, Now: now, Index: snap.Index(), View: view, Limit: s.config.Limit,
 		Nodes: snap.Nodes(), Replicas: snap.Replicas(),
 		Services: snap.Services(), Deployments: snap.DeploymentStatuses(),
 	}, true

@@ -136,10 +136,20 @@ func (v *fakeViews) set(view *cluster.View) {
 // start runs a scheduler inside a synctest bubble until the test ends.
 func start(t *testing.T, l *fakeLog, v *fakeViews) {
 	t.Helper()
-	s, err := New(l.state, v, l, slog.New(slog.DiscardHandler), DefaultConfig())
+	startWith(t, l, v, DefaultConfig())
+}
+
+func startWith(t *testing.T, l *fakeLog, v *fakeViews, config Config) {
+	t.Helper()
+	s, err := New(l.state, v, l, slog.New(slog.DiscardHandler), config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	runUntilDone(t, s)
+}
+
+func runUntilDone(t *testing.T, s *Scheduler) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -92,96 +92,145 @@ func (p *pass) pick(q *request, prefer string) int {
 	if q.ranking == nil {
 		q.ranking = p.rank(q)
 	}
-	for q.ranking.Len() > 0 {
-		i := q.ranking.order[0]
-		if p.refuse(q, i).kind == fits {
+	for {
+		best := q.ranking.best()
+		if best == nil {
+			return -1
+		}
+		if i := best.order[0]; p.refuse(q, i).kind == fits {
 			return i
 		}
-		heap.Pop(q.ranking) // what refuses now refuses to the end of the pass
+		heap.Pop(best) // what refuses now refuses to the end of the pass
 	}
-	return -1
 }
 
 // book takes the place on node i for a replica of spec and keeps the rankings
 // of the service in hand in order.
 func (p *pass) book(s *service, spec *desired.Service, i int, id string) {
 	p.nodes[i].occupy(spec, id)
-	p.nodes[i].here++
-	p.touched = append(p.touched, i)
+	p.countOn(i)
 	for _, q := range s.requests {
-		if q.ranking != nil && q.ranking.at[i] >= 0 {
-			heap.Fix(q.ranking, q.ranking.at[i])
+		if q.ranking != nil {
+			q.ranking.fix(i)
 		}
 	}
 }
 
-// ranking is the nodes that can take a replica, the best one first.
+// ranking is the nodes that can take a replica, in groups that are spread over
+// before what is in them.
 type ranking struct {
-	nodes []node
-	pack  bool
-	order []int // heap of node indexes
-	at    []int // position of a node in order; -1 when it is not there
+	groups []*group // by zone; with pack a single one
+	zones  []int    // replicas of the service in each zone
+	at     []int    // position of a node in its group; -1 when it is not there
+}
+
+// group is the nodes of one zone, a heap with the best one first.
+type group struct {
+	ranking *ranking
+	nodes   []node
+	pack    bool
+	zone    int
+	order   []int // indexes of nodes
 }
 
 func (p *pass) rank(q *request) *ranking {
-	r := &ranking{
-		nodes: p.nodes,
-		pack:  q.spec.Placement.Strategy == desired.Pack,
-		order: make([]int, 0, len(p.nodes)),
-		at:    make([]int, len(p.nodes)),
+	r := &ranking{zones: p.zones, at: make([]int, len(p.nodes))}
+	pack := q.spec.Placement.Strategy == desired.Pack
+	sizes := p.zoneSize
+	if pack {
+		sizes = []int{len(p.nodes)}
+	}
+	groups, room := make([]group, len(sizes)), make([]int, len(p.nodes))
+	r.groups = make([]*group, len(sizes))
+	for z, size := range sizes {
+		groups[z] = group{ranking: r, nodes: p.nodes, pack: pack, zone: z, order: room[:0:size]}
+		r.groups[z], room = &groups[z], room[size:]
 	}
 	for i := range p.nodes {
 		r.at[i] = -1
 		if p.refuse(q, i).kind == fits {
-			r.at[i] = len(r.order)
-			r.order = append(r.order, i)
+			g := r.groupOf(i, p.nodes)
+			r.at[i] = len(g.order)
+			g.order = append(g.order, i)
 		}
 	}
-	heap.Init(r)
+	for _, g := range r.groups {
+		heap.Init(g)
+	}
 	return r
 }
 
-// Len implements heap.Interface.
-func (r *ranking) Len() int { return len(r.order) }
-
-// Less implements heap.Interface. Spread takes the node with the fewest
-// replicas of the service, then of all; pack the one with the most reserved.
-// The name decides between equals, as nodes are sorted by it.
-func (r *ranking) Less(i, j int) bool {
-	a, b := &r.nodes[r.order[i]], &r.nodes[r.order[j]]
-	if r.pack {
-		switch {
-		case a.usedMemory != b.usedMemory:
-			return a.usedMemory > b.usedMemory
-		case a.usedCPU != b.usedCPU:
-			return a.usedCPU > b.usedCPU
-		case a.replicas != b.replicas:
-			return a.replicas > b.replicas
-		}
-		return r.order[i] < r.order[j]
+// groupOf is the group that the i-th of nodes belongs to.
+func (r *ranking) groupOf(i int, nodes []node) *group {
+	if len(r.groups) == 1 {
+		return r.groups[0]
 	}
+	return r.groups[nodes[i].zone]
+}
+
+// best is the group with the best node, nil when there is none: that of the
+// zone with the fewest replicas of the service. The nodes decide between equals.
+func (r *ranking) best() *group {
+	var best *group
+	for _, g := range r.groups {
+		switch {
+		case len(g.order) == 0:
+		case best == nil, r.zones[g.zone] < r.zones[best.zone],
+			r.zones[g.zone] == r.zones[best.zone] && g.before(g.order[0], best.order[0]):
+			best = g
+		}
+	}
+	return best
+}
+
+// fix puts the i-th node where it belongs after one more replica went there.
+func (r *ranking) fix(i int) {
+	if r.at[i] >= 0 {
+		heap.Fix(r.groupOf(i, r.groups[0].nodes), r.at[i])
+	}
+}
+
+// before reports whether the i-th node is better than the j-th. Spread takes the
+// node with the fewest replicas of the service, then of all; pack the one with
+// the most reserved. The name decides between equals, as nodes are sorted by it.
+func (g *group) before(i, j int) bool {
+	a, b := &g.nodes[i], &g.nodes[j]
 	switch {
+	case g.pack && a.usedMemory != b.usedMemory:
+		return a.usedMemory > b.usedMemory
+	case g.pack && a.usedCPU != b.usedCPU:
+		return a.usedCPU > b.usedCPU
+	case g.pack && a.replicas != b.replicas:
+		return a.replicas > b.replicas
+	case g.pack:
+		return i < j
 	case a.here != b.here:
 		return a.here < b.here
 	case a.replicas != b.replicas:
 		return a.replicas < b.replicas
 	}
-	return r.order[i] < r.order[j]
+	return i < j
 }
+
+// Len implements heap.Interface.
+func (g *group) Len() int { return len(g.order) }
+
+// Less implements heap.Interface.
+func (g *group) Less(i, j int) bool { return g.before(g.order[i], g.order[j]) }
 
 // Swap implements heap.Interface.
-func (r *ranking) Swap(i, j int) {
-	r.order[i], r.order[j] = r.order[j], r.order[i]
-	r.at[r.order[i]], r.at[r.order[j]] = i, j
+func (g *group) Swap(i, j int) {
+	g.order[i], g.order[j] = g.order[j], g.order[i]
+	g.ranking.at[g.order[i]], g.ranking.at[g.order[j]] = i, j
 }
 
-// Push implements heap.Interface; a ranking only shrinks.
-func (r *ranking) Push(any) {}
+// Push implements heap.Interface; a group only shrinks.
+func (g *group) Push(any) {}
 
 // Pop implements heap.Interface.
-func (r *ranking) Pop() any {
-	n := len(r.order) - 1
-	i := r.order[n]
-	r.order, r.at[i] = r.order[:n], -1
+func (g *group) Pop() any {
+	n := len(g.order) - 1
+	i := g.order[n]
+	g.order, g.ranking.at[i] = g.order[:n], -1
 	return i
 }

@@ -71,21 +71,23 @@ func TestFilters(t *testing.T) {
 		{
 			name: "every reason at once", want: "",
 			setup: func(m *sim) {
-				for _, n := range []string{"n4", "n5", "n6"} {
+				for _, n := range []string{"n4", "n5", "n6", "n7"} {
 					m.nodes[n] = &cluster.Node{Name: n, State: cluster.NodeReady, CPU: 4e9, Memory: 8 * gib}
 				}
-				for _, n := range []string{"n3", "n4", "n5", "n6"} {
+				for _, n := range []string{"n2", "n3", "n4", "n5", "n6", "n7"} {
 					m.label(n, "ssd", "true")
 				}
 				m.accept("aaa", svc("a", "v1", 1, constraint("node.hostname", true, "n5"), hostPort(8080)))
 				m.plan()
 				m.nodes["n3"].Memory = gib / 4
+				m.node("n2", cluster.NodeNotReady)
 				m.node("n4", cluster.NodeNotReady)
+				m.node("n7", cluster.NodeDown)
 				m.nodes["n6"].CPU = 1e9
 			},
 			spec: svc("web", "v1", 1, constraint("node.labels.ssd", true, "true"), memory(gib/2), cpu(15e8), hostPort(8080)),
-			reason: "no node: 2 lack label ssd=true, 1 short of 512 MiB, 1 short of 1.5 CPU, " +
-				"1 NotReady, 1 host port 8080/tcp taken",
+			reason: "no node: 1 is Down, 2 are NotReady, 1 lack label ssd=true, 1 short of 512 MiB, 1 short of 1.5 CPU, " +
+				"1 host port 8080/tcp taken",
 		},
 		{
 			name: "at most so many a node", spec: svc("web", "v1", 7, maxPerNode(2)),

@@ -17,6 +17,7 @@ type Action string
 const (
 	ActionCreate  Action = "create"
 	ActionStop    Action = "stop"
+	ActionLose    Action = "lose"
 	ActionRemove  Action = "remove"
 	ActionRollout Action = "rollout"
 	ActionDrop    Action = "drop"
@@ -137,9 +138,19 @@ func (b *builder) dependOnService(s *service) {
 	b.expect[expectKey{cluster.ExpectService, s.key.Deployment + "/" + s.key.Service}] = index
 }
 
+// dependOnNode makes the plan void when the node of that name changes; nil is
+// one that is no member.
+func (b *builder) dependOnNode(name string, n *node) {
+	var index uint64
+	if n != nil {
+		index = n.modifyIndex
+	}
+	b.expect[expectKey{cluster.ExpectNode, name}] = index
+}
+
 func (b *builder) create(r cluster.Replica, n *node, why string) {
 	b.plan.Create = append(b.plan.Create, r)
-	b.expect[expectKey{cluster.ExpectNode, n.name}] = n.modifyIndex
+	b.dependOnNode(n.name, n)
 	d := decide(ActionCreate, &r, why)
 	d.Spec, d.Attempt = r.SpecHash, r.Attempt
 	b.note(d)
@@ -150,6 +161,15 @@ func (b *builder) stop(s *service, r *cluster.Replica, why string) {
 	b.dependOn(r)
 	b.dependOnService(s)
 	b.note(decide(ActionStop, r, why))
+}
+
+// lose ends a replica whose node n is gone; nil is one that is no member.
+func (b *builder) lose(s *service, r *cluster.Replica, n *node) {
+	b.plan.Lose = append(b.plan.Lose, r.ID)
+	b.dependOn(r)
+	b.dependOnNode(r.Node, n)
+	b.dependOnService(s)
+	b.note(decide(ActionLose, r, lossReason(r.Node, n)))
 }
 
 func (b *builder) remove(s *service, r *cluster.Replica, why string) {
@@ -209,7 +229,13 @@ func degradation(was, is cluster.Service) string {
 
 // lasting reports whether a reason means trouble and not merely patience.
 func lasting(reason string) bool {
-	return strings.HasPrefix(reason, noNode) || strings.HasPrefix(reason, gaveUp)
+	return strings.HasPrefix(reason, noNode) || strings.HasPrefix(reason, gaveUp) || awaitsNode(reason)
+}
+
+// awaitsNode reports whether a reason says that a node must come back.
+func awaitsNode(reason string) bool {
+	return strings.HasSuffix(reason, beforeMoving) ||
+		strings.HasPrefix(reason, waitsForNode) && strings.HasSuffix(reason, itsVolume)
 }
 
 // sameRecord compares what the scheduler writes.
@@ -239,6 +265,6 @@ func (b *builder) result() Result {
 
 func (b *builder) empty() bool {
 	p := &b.plan
-	return len(p.Create)+len(p.Stop)+len(p.Remove)+len(p.Services)+len(p.DropService)+
+	return len(p.Create)+len(p.Stop)+len(p.Lose)+len(p.Remove)+len(p.Services)+len(p.DropService)+
 		len(p.Deployments)+len(p.DropStatus) == 0
 }

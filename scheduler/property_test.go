@@ -28,7 +28,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 	s.Update.Parallelism = rapid.IntRange(0, 3).Draw(t, "parallelism")
 	s.Update.FailureAction = rapid.SampledFrom([]desired.FailureAction{desired.Rollback, desired.Pause, desired.Continue}).Draw(t, "action")
 	s.Update.Delay = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t, "delay")
-	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib)} {
+	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data")} {
 		if rapid.IntRange(0, 5).Draw(t, "change") == 0 {
 			change(&s)
 		}
@@ -37,7 +37,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 		needs("a", rapid.SampledFrom([]desired.Condition{desired.Started, desired.Healthy}).Draw(t, "on"))(&s)
 	}
 	// The hash covers the container, as desired's does.
-	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources)
+	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources, s.Container.Mounts)
 	return s
 }
 
@@ -81,7 +81,27 @@ func (w *world) actions() map[string]func(*rapid.T) {
 		},
 		"flip": func(t *rapid.T) {
 			name := rapid.SampledFrom(sortedKeys(w.nodes)).Draw(t, "node")
-			w.node(name, rapid.SampledFrom([]cluster.NodeState{cluster.NodeReady, cluster.NodeNotReady}).Draw(t, "state"))
+			w.node(name, rapid.SampledFrom([]cluster.NodeState{
+				cluster.NodeReady, cluster.NodeReady, cluster.NodeNotReady, cluster.NodeSuspect, cluster.NodeDown,
+			}).Draw(t, "state"))
+		},
+		"pause": func(t *rapid.T) {
+			w.pause = w.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "seconds")) * time.Second)
+		},
+		"remove": func(t *rapid.T) { // the last node stays
+			if name := rapid.SampledFrom(sortedKeys(w.nodes)).Draw(t, "node"); len(w.nodes) > 1 {
+				w.remove(name)
+				if rapid.Bool().Draw(t, "expel") {
+					w.expel(name)
+				}
+			}
+		},
+		"join": func(t *rapid.T) {
+			name := rapid.SampledFrom([]string{"n1", "n2", "n3", "n4", "n5"}).Draw(t, "node")
+			if w.nodes[name] == nil {
+				delete(w.view.Cluster.Nodes, name)
+				w.join(name)
+			}
 		},
 		"advance": func(t *rapid.T) {
 			for range rapid.IntRange(1, 10).Draw(t, "times") {
@@ -119,27 +139,29 @@ func (w *world) planAndCheck(t *rapid.T) {
 		return
 	}
 	for _, c := range r.Plan.Create {
-		if w.nodes[c.Node].State != cluster.NodeReady {
-			t.Fatalf("%s.%d is placed on %s, which is NotReady", c.Service, c.Slot, c.Node)
+		if n := w.nodes[c.Node]; n.State != cluster.NodeReady || w.isRemoved(c.Node) {
+			t.Fatalf("%s.%d is placed on %s, which is %s or removed", c.Service, c.Slot, c.Node, n.State)
 		}
-		w.checkPorts(t, c, r.Plan.Create)
+		w.checkPorts(t, c, r.Plan)
 	}
+	w.checkLoss(t, r)
 	if err := w.apply(r.Plan); err != nil {
 		t.Fatalf("the plan cannot be applied: %v\n%s", err, r)
 	}
 	w.checkCounts(t, r)
-	if again := Compute(w.input()); again.Plan != nil && len(again.Plan.Stop)+len(again.Plan.Create) > 0 && r.Plan != nil {
+	w.now = w.now.Add(time.Millisecond)
+	if again := Compute(w.input()); again.Plan != nil && len(again.Plan.Stop)+len(again.Plan.Create)+len(again.Plan.Lose) > 0 && r.Plan != nil {
 		t.Fatalf("a plan was not finished at once:\n%s\nthen:\n%s", r, again)
 	}
 }
 
 // checkPorts checks that no replica beside c, of a spec that is still known,
 // holds a host port of c's on its node.
-func (w *world) checkPorts(t *rapid.T, c cluster.Replica, created []cluster.Replica) {
+func (w *world) checkPorts(t *rapid.T, c cluster.Replica, plan *cluster.ApplyPlan) {
 	spec, _ := w.view.Spec(c.Deployment, c.Service, c.SpecHash)
-	others := slices.Clone(created)
+	others := slices.Clone(plan.Create)
 	for _, r := range w.replicas {
-		if !r.Phase.Final() {
+		if !r.Phase.Final() && !slices.Contains(plan.Lose, r.ID) {
 			others = append(others, *r)
 		}
 	}
@@ -155,6 +177,36 @@ func (w *world) checkPorts(t *rapid.T, c cluster.Replica, created []cluster.Repl
 						r.Deployment, r.Service, r.Slot, p.Host, c.Node)
 				}
 			}
+		}
+	}
+}
+
+func (w *world) isRemoved(node string) bool {
+	return w.view.Cluster.Nodes[node].Availability == desired.NodeRemoved
+}
+
+// checkLoss checks that what a plan loses is on a node that does not answer and
+// will not be waited for.
+func (w *world) checkLoss(t *rapid.T, r Result) {
+	for _, id := range r.Plan.Lose {
+		l := w.replicas[id]
+		n := w.nodes[l.Node]
+		if n == nil || w.isRemoved(l.Node) && n.State != cluster.NodeReady {
+			continue
+		}
+		if n.State != cluster.NodeDown || w.now.Before(w.pause) {
+			t.Fatalf("%s is lost on %s, which is %s, with a pause until %s\n%s", id, l.Node, n.State, w.pause, r)
+		}
+		a := w.view.Deployments[l.Deployment]
+		if a == nil || a.Desired.Service(l.Service) == nil {
+			continue
+		}
+		spec, _ := w.view.Spec(l.Deployment, l.Service, l.SpecHash)
+		replaced := slices.ContainsFunc(r.Plan.Create, func(c cluster.Replica) bool {
+			return c.Deployment == l.Deployment && c.Service == l.Service && c.Slot == l.Slot
+		})
+		if spec != nil && hasVolume(spec) && hasVolume(a.Desired.Service(l.Service)) && replaced {
+			t.Fatalf("%s is moved away from its volume\n%s", id, r)
 		}
 	}
 }
@@ -177,7 +229,7 @@ func (w *world) checkCounts(t *rapid.T, result Result) {
 		for _, s := range a.Desired.Services {
 			wanted[name+"/"+s.Name] = s.Replicas
 			if s.Mode == desired.Global {
-				wanted[name+"/"+s.Name] = len(w.nodes)
+				wanted[name+"/"+s.Name] = len(w.nodes) + 1 // one that a commit removes counts until it has gone
 			}
 		}
 	}
@@ -210,9 +262,7 @@ func TestAnythingThenRest(t *testing.T) {
 		t.Repeat(w.actions())
 
 		clear(w.fate)
-		for name := range w.nodes {
-			w.node(name, cluster.NodeReady)
-		}
+		w.endTrouble(t)
 		for name, a := range w.view.Deployments { // a paused rollout goes on with the next commit
 			w.accept(name, a.Desired.Services...)
 		}
@@ -227,11 +277,26 @@ func TestAnythingThenRest(t *testing.T) {
 	})
 }
 
+// endTrouble brings some nodes back and leaves others away for ever: those that
+// are Down, removed, or no members.
+func (w *world) endTrouble(t *rapid.T) {
+	for _, name := range sortedKeys(w.nodes) {
+		if w.nodes[name].State == cluster.NodeDown && rapid.Bool().Draw(t, "stays down") {
+			continue
+		}
+		w.node(name, cluster.NodeReady)
+	}
+}
+
 // checkRest checks that a cluster at rest is what is wanted, or says why not.
 func (w *world) checkRest(t *rapid.T) {
 	for _, r := range w.replicas {
 		if a := w.view.Deployments[r.Deployment]; a == nil || a.Desired.Service(r.Service) == nil {
 			t.Fatalf("%s of a retired service is left", r.ID)
+		}
+		spec := w.view.Deployments[r.Deployment].Desired.Service(r.Service)
+		if n := w.nodes[r.Node]; !r.Phase.Final() && (n == nil || n.State == cluster.NodeDown && !hasVolume(spec)) {
+			t.Fatalf("%s waits for %s, which does not come back, without a volume", r.ID, r.Node)
 		}
 	}
 	for _, h := range Health(w.input()) {
@@ -315,7 +380,7 @@ func TestSticky(t *testing.T) {
 			t.Fatalf("the start does not come to rest:\n%s", tail(w.log.String()))
 		}
 		actions := w.actions()
-		for _, name := range []string{"commit", "newVersion", "retire", "fate", ""} {
+		for _, name := range []string{"commit", "newVersion", "retire", "fate", "remove", ""} {
 			delete(actions, name)
 		}
 		actions[""] = func(t *rapid.T) {
@@ -328,7 +393,8 @@ func TestSticky(t *testing.T) {
 			}
 			for _, c := range r.Plan.Create {
 				for _, o := range w.replicas {
-					if o.Deployment == c.Deployment && o.Service == c.Service && o.Slot == c.Slot && !o.Phase.Final() {
+					if o.Deployment == c.Deployment && o.Service == c.Service && o.Slot == c.Slot && !o.Phase.Final() &&
+						!slices.Contains(r.Plan.Lose, o.ID) {
 						t.Fatalf("%s is doubled:\n%s", o.ID, r)
 					}
 				}

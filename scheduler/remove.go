@@ -1,6 +1,11 @@
 package scheduler
 
-import "github.com/jaco-sh/jaco/cluster"
+import (
+	"slices"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
+)
 
 // retire stops a service that is no longer wanted and forgets it once nothing
 // of it is left.
@@ -17,37 +22,51 @@ func (p *pass) retire(s *service) {
 // that no longer qualifies, left over.
 func (p *pass) removeSurplus(s *service) {
 	for i := range s.surplus {
-		p.end(s, s.surplus[i].replicas, "the slot is no longer wanted")
+		replicas := s.surplus[i].replicas
+		if s.spec.Mode != desired.Global && hasVolume(s.spec) {
+			// The slot may be wanted again, and then where its volume is.
+			keeper := p.keeperOf(s, &s.surplus[i])
+			replicas = slices.DeleteFunc(slices.Clone(replicas), func(r *cluster.Replica) bool {
+				return r == keeper && r.Phase.Final()
+			})
+		}
+		p.end(s, replicas, "the slot is no longer wanted")
 	}
 }
 
-// end stops and forgets replicas and returns how many are not final yet.
+// end stops, loses and forgets replicas and returns how many are not final yet.
 func (p *pass) end(s *service, replicas []*cluster.Replica, why string) int {
 	left := 0
 	for _, r := range replicas {
+		n := p.node(r.Node)
 		switch {
 		case r.Phase.Final():
 			p.out.remove(s, r, why)
+			continue
+		case n != nil && n.standing == nodeGone: // a volume is waited for no more
+			p.out.lose(s, r, n)
 		case !r.Stop:
 			p.out.stop(s, r, why)
-			left++
-		default:
-			left++
 		}
+		left++
 	}
 	return left
 }
 
 // forget drops final records that say nothing any more. The newest one of a
 // slot stays while nothing replaced it: it holds the back-off, the node and
-// the reason of a failure.
+// the reason of a failure. One that was lost stays until the slot serves again:
+// it says why it does not. The one that knows where the volume is stays, too.
 func (p *pass) forget(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
 		created := sl.touched && sl.stopping == 0
 		replaced := created || sl.current != nil || sl.last != nil && sl.last.Stop && sl.old != nil
+		if sl.last != nil && sl.last.Phase == cluster.Lost {
+			replaced = sl.current != nil && s.healthy(sl.current) || sl.old != nil && s.healthy(sl.old)
+		}
 		for _, r := range sl.replicas {
-			if r.Phase.Final() && (replaced || r != sl.last) {
+			if r.Phase.Final() && !p.lost[r] && r != sl.keeper && (replaced || r != sl.last) {
 				p.out.remove(s, r, "replaced")
 			}
 		}

@@ -34,7 +34,11 @@ func (p *pass) fill(s *service) {
 	gate := p.gate(s)
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.current != nil || sl.old != nil || sl.stopping > 0 {
+		if sl.current != nil || sl.old != nil || sl.waits {
+			continue
+		}
+		if sl.stopping > 0 {
+			p.awaitStop(s, sl)
 			continue
 		}
 		spec := s.specToFill(sl, gate)
@@ -58,15 +62,22 @@ func (p *pass) fill(s *service) {
 	}
 }
 
+// awaitStop says so when what a slot waits for is a node that does not answer.
+func (p *pass) awaitStop(s *service, sl *slot) {
+	for _, r := range sl.replicas {
+		if active(r) && !p.acts(r.Node) {
+			p.silent(s, sl, r)
+		}
+	}
+}
+
 // specToFill is what an empty slot gets. While the new spec is not to be
 // started, that is the one before, if this node still accepts it. nil: nothing
 // yet.
 func (s *service) specToFill(sl *slot, gate string) *desired.Service {
-	switch {
-	case s.rec.Rollout.State == cluster.RolloutPaused && s.previous != nil:
-		return s.previous
-	case gate == "":
-		return s.spec
+	switch spec := s.fallback(); {
+	case gate == "", spec != s.spec:
+		return spec
 	case sl.last != nil && s.previous != nil:
 		return s.previous
 	}
@@ -75,8 +86,9 @@ func (s *service) specToFill(sl *slot, gate string) *desired.Service {
 
 // restart judges the last replica of a slot before a replica of spec follows.
 //
-// A replica that was told to stop, that ran another spec, or that is from
-// before the present rollout is followed at once. After one that ended by
+// A replica that was told to stop, that ran another spec, that is from before
+// the present rollout, or that was lost with its node is followed at once: none
+// of these is a restart. After one that ended by
 // itself the restart policy decides. One that never became healthy is followed
 // after a back-off from its end. After one that did, the back-off is a distance
 // between starts: it counts from when it became healthy and is nothing the first
@@ -94,6 +106,8 @@ func (p *pass) restart(s *service, spec *desired.Service, last *cluster.Replica)
 		return verdict{why: "new spec"}
 	case ro.State == cluster.RolloutProgressing && last.CreatedAt.Before(ro.StartedAt):
 		return verdict{why: "rollout"}
+	case last.Phase == cluster.Lost:
+		return verdict{attempt: last.Attempt, why: "lost" + because(last)}
 	}
 	policy := spec.Restart
 	attempt := last.Attempt + 1
@@ -160,9 +174,10 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 		return false
 	}
 	q := p.request(s, spec)
-	q.pin, q.leaving, q.frees = sl.pin, sl.old, false
+	q.pin, q.leaving, q.frees = s.pinFor(sl, spec), sl.old, false
 	i := p.pick(q, sl.node())
 	if i < 0 {
+		sl.homeless = sl.old == nil
 		p.unplaced(s, q)
 		return false
 	}
@@ -184,10 +199,21 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 	}
 	s.rec.NextSerial++
 	sl.touched = true
+	if hasVolume(spec) {
+		sl.keeper = nil // the new one is it
+	}
 	p.book(s, spec, i, r.ID)
 	p.out.create(r, n, v.why)
 	p.out.dependOnService(s)
 	return true
+}
+
+// pinFor is the only node on which the slot may run spec, "" when any will do.
+func (s *service) pinFor(sl *slot, spec *desired.Service) string {
+	if s.spec.Mode == desired.Global || hasVolume(spec) {
+		return sl.pin
+	}
+	return ""
 }
 
 // node is where the slot's replicas are or were last; "" when there are none.
@@ -203,6 +229,10 @@ func (sl *slot) node() string {
 
 // unplaced says why a slot has no node, for the first such slot of a service.
 func (p *pass) unplaced(s *service, q *request) {
+	if q.pin != "" && hasVolume(q.spec) && !p.acts(q.pin) {
+		s.say(reasonVolume, p.volumeReason(q.pin))
+		return
+	}
 	if s.reasons[reasonUnplaced] == "" {
 		s.say(reasonUnplaced, p.explain(q))
 	}

@@ -16,9 +16,9 @@ const maxStarts = 3
 // noRollback starts the reason of a pause that should have been a rollback.
 const noRollback = "rollback arrives with a later version; paused: "
 
-// rollOut replaces old replicas by current ones, as many at a time and as fast
-// as the service's update rules allow, and stops doing so when they fail.
-func (p *pass) rollOut(s *service) {
+// weigh begins, pauses and tidies up a rollout: it stops what has served its
+// time and starts nothing.
+func (p *pass) weigh(s *service) {
 	p.begin(s)
 	p.swap(s)
 	ro := &s.rec.Rollout
@@ -28,7 +28,13 @@ func (p *pass) rollOut(s *service) {
 	if ro.State == cluster.RolloutPaused {
 		p.freeze(s)
 	}
-	if ro.State != cluster.RolloutProgressing {
+}
+
+// rollOut replaces old replicas by current ones, as many at a time and as fast
+// as the service's update rules allow. Empty slots come before it: they take
+// nothing away, and whether they have a place tells what the rest must serve.
+func (p *pass) rollOut(s *service) {
+	if s.rec.Rollout.State != cluster.RolloutProgressing {
 		return
 	}
 	if why := p.gate(s); why != "" {
@@ -47,8 +53,10 @@ func (p *pass) begin(s *service) {
 	moves, ran := false, false
 	for i := range s.slots {
 		sl := &s.slots[i]
-		moves = moves || sl.old != nil
-		ran = ran || sl.last != nil && sl.last.SpecHash != hash
+		moves = moves || sl.old != nil && !sl.waits
+		ran = ran || slices.ContainsFunc(sl.replicas, func(r *cluster.Replica) bool {
+			return r.SpecHash != hash && (r.Stop || r.Phase.Final())
+		})
 	}
 	state := cluster.RolloutNone
 	switch {
@@ -70,6 +78,9 @@ func (p *pass) begin(s *service) {
 func (p *pass) swap(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
+		if sl.waits {
+			continue
+		}
 		for _, r := range sl.extra {
 			p.halt(s, sl, r, "one too many in its slot")
 		}
@@ -84,8 +95,10 @@ func (p *pass) swap(s *service) {
 		}
 		ok, at := p.settled(s, sl.current)
 		switch {
+		case ok && !p.acts(sl.current.Node): // it may be dead by now
+			p.silent(s, sl, sl.current)
 		case ok:
-			p.out.dependOn(sl.current)
+			p.dependOnServing(sl.current)
 			p.halt(s, sl, sl.old, fmt.Sprintf("replaced by #%d", sl.current.Serial))
 		case !at.IsZero():
 			p.out.wakeAt(at)
@@ -106,13 +119,19 @@ func (p *pass) halt(s *service, sl *slot, r *cluster.Replica, why string) {
 	}
 }
 
-// judge pauses the rollout when more of its slots failed than it may lose.
+// judge pauses the rollout when more of its slots failed than it may lose. A
+// replica that fell ill before it began says nothing of it: a move off a node
+// must not stop for that.
 func (p *pass) judge(s *service) {
 	if s.spec.Update.FailureAction == desired.Continue {
 		return
 	}
 	failed, first := 0, ""
 	for i := range s.slots {
+		r := s.slots[i].current
+		if r != nil && r.CreatedAt.Before(s.rec.Rollout.StartedAt) {
+			continue
+		}
 		if why := p.failure(s, &s.slots[i]); why != "" {
 			failed++
 			if first == "" {
@@ -136,6 +155,9 @@ func (p *pass) judge(s *service) {
 // verdict decides at once, as the engine retried before it gave one; a replica
 // that ended gets maxStarts chances.
 func (p *pass) failure(s *service, sl *slot) string {
+	if sl.waits {
+		return ""
+	}
 	if r := sl.current; r != nil {
 		if r.Phase == cluster.Unhealthy {
 			return fmt.Sprintf("slot %d on %s is unhealthy%s", sl.number, r.Node, because(r))
@@ -170,9 +192,10 @@ func because(r *cluster.Replica) string {
 }
 
 // triedInRollout reports whether r is a start of the current spec in the
-// present rollout that ended by itself.
+// present rollout that ended by itself. One that its node took along proves
+// nothing.
 func (p *pass) triedInRollout(s *service, r *cluster.Replica) bool {
-	return r != nil && !r.Stop && r.Phase.Final() && r.SpecHash == s.spec.SpecHash &&
+	return r != nil && !r.Stop && r.Phase.Final() && r.Phase != cluster.Lost && r.SpecHash == s.spec.SpecHash &&
 		!r.CreatedAt.Before(s.rec.Rollout.StartedAt)
 }
 
@@ -181,7 +204,7 @@ func (p *pass) triedInRollout(s *service, r *cluster.Replica) bool {
 func (p *pass) freeze(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.current == nil {
+		if sl.current == nil || sl.waits {
 			continue
 		}
 		if ok, _ := p.settled(s, sl.current); ok {
@@ -197,7 +220,7 @@ func (p *pass) freeze(s *service) {
 func (p *pass) retry(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.old == nil || sl.current != nil || sl.stopping > 0 || !p.triedInRollout(s, sl.last) {
+		if sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || !p.triedInRollout(s, sl.last) {
 			continue
 		}
 		v := p.restart(s, s.spec, sl.last)
@@ -218,55 +241,91 @@ func (p *pass) step(s *service) {
 	if parallel <= 0 {
 		parallel = len(s.slots)
 	}
-	inFlight, serving := p.progress(s)
+	now := p.progress(s)
 	queue := p.waiting(s)
-	if len(queue) == 0 || !p.delayOver(s) {
+	if len(queue) == 0 || !p.delayOver(s) || p.shrinking(s) {
 		return
 	}
 	for _, sl := range queue {
-		if inFlight >= parallel {
+		if now.inFlight >= parallel {
 			return
 		}
 		if s.order() == desired.StartFirst {
 			if p.create(s, sl, s.spec, verdict{why: "rollout"}) {
-				inFlight++
+				now.inFlight++
 			}
 			continue
 		}
-		serves := s.healthy(sl.old)
-		if serves && serving-1 < len(s.slots)-parallel || !p.wouldFit(s, sl) {
+		serving := p.carries(s, sl.old)
+		if serving && now.serving-1 < now.slots-parallel || !p.wouldFit(s, sl) {
 			continue
 		}
-		p.dependOnServing(s)
+		p.dependOnAllServing(s)
 		p.halt(s, sl, sl.old, "makes room for the new spec")
-		inFlight++
-		if serves {
-			serving--
+		now.inFlight++
+		if serving {
+			now.serving--
 		}
 	}
 }
 
-// progress counts the slots that are being replaced and those that serve.
-// Failed slots, which the rollout may lose if it came here, hold nothing up.
-func (p *pass) progress(s *service) (inFlight, serving int) {
+// shrinking reports whether surplus slots are being stopped. Until they are, no
+// wanted one is stopped for a new spec: nothing would tell the two apart. The
+// slots of a global service are told apart by their nodes.
+func (p *pass) shrinking(s *service) bool {
+	if s.spec.Mode == desired.Global || s.order() != desired.StopFirst {
+		return false
+	}
+	return slices.ContainsFunc(s.surplus, func(sl slot) bool {
+		return slices.ContainsFunc(sl.replicas, func(r *cluster.Replica) bool { return active(r) && p.acts(r.Node) })
+	})
+}
+
+// progress is how far a rollout is.
+type progress struct {
+	slots    int // that some node could run now
+	inFlight int // of them, being replaced
+	serving  int // of them, with a replica that serves
+}
+
+// progress counts the slots. Failed ones, which the rollout may lose if it came
+// here, hold nothing up; those that have no node count for nothing, or a rollout
+// would wait with them.
+func (p *pass) progress(s *service) progress {
+	var n progress
 	for i := range s.slots {
 		sl := &s.slots[i]
+		if sl.waits || sl.homeless {
+			continue
+		}
+		n.slots++
 		settled := false
-		if sl.current != nil {
+		if r := sl.current; r != nil {
 			var at time.Time
-			if settled, at = p.settled(s, sl.current); !settled && !at.IsZero() {
+			if settled, at = p.settled(s, r); !settled && !at.IsZero() {
 				p.out.wakeAt(at)
 			}
+			if !settled && !p.acts(r.Node) || settled && !p.carries(s, r) {
+				p.silent(s, sl, r)
+			}
 		}
-		if settled || sl.old != nil && s.healthy(sl.old) {
-			serving++
+		if settled && p.carries(s, sl.current) || sl.old != nil && p.carries(s, sl.old) {
+			n.serving++
 		}
 		waits := sl.old != nil && sl.current == nil && !p.triedInRollout(s, sl.last)
-		if !settled && !waits && !s.completed(sl) && p.failure(s, sl) == "" {
-			inFlight++
+		replaced := settled && sl.old == nil
+		if !replaced && !waits && !s.completed(sl) && p.failure(s, sl) == "" {
+			n.inFlight++
 		}
 	}
-	return inFlight, serving
+	return n
+}
+
+// silent says that a slot waits to hear from the node of r.
+func (p *pass) silent(s *service, sl *slot, r *cluster.Replica) {
+	if n := p.node(r.Node); n != nil {
+		s.say(reasonSilent, fmt.Sprintf("slot %d waits for %s, which is %s", sl.number, n.name, n.stateText()))
+	}
 }
 
 // waiting lists the slots whose turn has not come.
@@ -275,9 +334,9 @@ func (p *pass) waiting(s *service) []*slot {
 	for i := range s.slots {
 		sl := &s.slots[i]
 		switch {
-		case sl.old == nil || sl.current != nil || sl.stopping > 0 || p.triedInRollout(s, sl.last):
-		case !p.ready(sl.old.Node):
-			s.say(reasonNotReady, fmt.Sprintf("slot %d waits for %s, which is NotReady", sl.number, sl.old.Node))
+		case sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || p.triedInRollout(s, sl.last):
+		case !p.acts(sl.old.Node):
+			p.silent(s, sl, sl.old)
 		default:
 			queue = append(queue, sl)
 		}
@@ -350,20 +409,27 @@ func (p *pass) wouldFit(s *service, sl *slot) bool {
 	return false
 }
 
-// dependOnServing makes the plan void when a replica that serves changes: the
-// count of those that may stop rests on them.
-func (p *pass) dependOnServing(s *service) {
+// dependOnAllServing makes the plan void when a replica that serves changes:
+// the count of those that may stop rests on them.
+func (p *pass) dependOnAllServing(s *service) {
 	for i := range s.slots {
 		for _, r := range []*cluster.Replica{s.slots[i].current, s.slots[i].old} {
-			if r != nil && s.healthy(r) {
-				p.out.dependOn(r)
+			if r != nil && p.carries(s, r) {
+				p.dependOnServing(r)
 			}
 		}
 	}
 }
 
+// dependOnServing makes the plan void when r or its node changes.
+func (p *pass) dependOnServing(r *cluster.Replica) {
+	p.out.dependOn(r)
+	p.out.dependOnNode(r.Node, p.node(r.Node))
+}
+
 // finishRollout closes a rollout in which every slot has passed the gate and
-// no old replica is left.
+// no old replica is left. Slots that have no node are not waited for once
+// another one showed what the spec is worth.
 func (p *pass) finishRollout(s *service) {
 	ro := &s.rec.Rollout
 	if ro.State != cluster.RolloutProgressing && ro.State != cluster.RolloutPaused {
@@ -372,23 +438,31 @@ func (p *pass) finishRollout(s *service) {
 	if last := p.lastStep(s); !last.IsZero() {
 		ro.StepAt = last
 	}
+	passed, away := 0, 0
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.old != nil || sl.touched && sl.current == nil {
-			return
-		}
-		if s.completed(sl) {
+		switch {
+		case sl.waits, sl.homeless && !sl.touched:
+			away++
 			continue
-		}
-		if sl.current == nil {
+		case sl.old != nil || sl.touched && sl.current == nil:
+			return
+		case s.completed(sl):
+			passed++
+			continue
+		case sl.current == nil:
 			return
 		}
-		if ok, at := p.settled(s, sl.current); !ok {
+		ok, at := p.settled(s, sl.current)
+		if !ok {
 			if !at.IsZero() {
 				p.out.wakeAt(at)
 			}
 			return
 		}
+		passed++
 	}
-	ro.State, ro.Reason = cluster.RolloutDone, ""
+	if away == 0 || passed > 0 {
+		ro.State, ro.Reason = cluster.RolloutDone, ""
+	}
 }

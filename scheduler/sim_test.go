@@ -43,7 +43,11 @@ type sim struct {
 	// fate is what becomes of replicas of a spec hash, or of one replica by its
 	// id; without one they come up and stay.
 	fate map[string]fate
-	log  strings.Builder
+	// containers is what really runs, by replica id, and on which node. An agent
+	// that cannot be heard changes nothing there until it is back.
+	containers map[string]string
+	pause      time.Time // of mass loss
+	log        strings.Builder
 }
 
 // fate is how the replicas of a spec behave.
@@ -62,7 +66,7 @@ func newSim(t failer, nodes ...string) *sim {
 	m := &sim{t: t,
 		now: epoch, nodes: map[string]*cluster.Node{}, replicas: map[string]*cluster.Replica{},
 		services: map[string]*cluster.Service{}, statuses: map[string]*cluster.DeploymentStatus{},
-		fate: map[string]fate{},
+		fate: map[string]fate{}, containers: map[string]string{},
 		view: &cluster.View{Deployments: map[string]*cluster.Accepted{}, Cluster: desired.Cluster{Nodes: map[string]desired.NodeSettings{}}},
 	}
 	for _, name := range nodes {
@@ -79,9 +83,11 @@ func (m *sim) node(name string, state cluster.NodeState) {
 
 func (m *sim) label(node, key, value string) {
 	labels := map[string]string{key: value}
-	maps.Copy(labels, m.view.Cluster.Nodes[node].Labels)
+	settings := m.view.Cluster.Nodes[node]
+	maps.Copy(labels, settings.Labels)
 	labels[key] = value
-	m.view.Cluster.Nodes[node] = desired.NodeSettings{Labels: labels}
+	settings.Labels = labels
+	m.view.Cluster.Nodes[node] = settings
 }
 
 // accept makes a deployment's services what is wanted, as a new revision.
@@ -102,7 +108,7 @@ func (m *sim) accept(name string, services ...desired.Service) signing.Hash {
 }
 
 func (m *sim) input() Input {
-	in := Input{ClusterID: "0123456789abcdef", Now: m.now, View: m.view}
+	in := Input{ClusterID: "0123456789abcdef", Now: m.now, View: m.view, MassLossUntil: m.pause}
 	for _, k := range sortedKeys(m.nodes) {
 		in.Nodes = append(in.Nodes, *m.nodes[k])
 	}
@@ -140,6 +146,13 @@ func (m *sim) apply(p *cluster.ApplyPlan) error {
 	for _, s := range p.Services {
 		s.ModifyIndex = m.index
 		m.services[s.Deployment+"/"+s.Name] = &s
+	}
+	for _, id := range p.Lose {
+		r := m.replicas[id]
+		if r == nil || r.Phase.Final() {
+			return fmt.Errorf("cannot lose %s: %+v", id, r)
+		}
+		r.Phase, r.Reason, r.FinishedAt, r.ModifyIndex = cluster.Lost, "node "+r.Node+" is down", m.now, m.index
 	}
 	for _, r := range p.Create {
 		if m.replicas[r.ID] != nil || r.ID == "" || r.Slot < 1 || r.Revision.IsZero() || m.nodes[r.Node] == nil {
@@ -213,8 +226,12 @@ func (m *sim) report(r *cluster.Replica, phase cluster.Phase, reason string, exi
 	if healthy && r.HealthyAt.IsZero() {
 		r.HealthyAt = m.now
 	}
+	if phase.Live() {
+		m.containers[r.ID] = r.Node
+	}
 	if phase.Final() {
 		r.FinishedAt = m.now
+		delete(m.containers, r.ID)
 	}
 }
 
@@ -285,6 +302,7 @@ func (m *sim) round() (Result, bool) {
 			busy = true
 		}
 	}
+	m.sweep()
 	if !busy && !r.Wake.IsZero() {
 		m.now = r.Wake
 		return r, true

@@ -15,7 +15,15 @@ type slot struct {
 	number int
 	// pin is the only node that the slot may be on: that of a global service's
 	// slot, or the one that holds its volume. "" is any.
-	pin      string
+	pin string
+	// keeper is the replica that pin follows from; nil for a global service.
+	keeper *cluster.Replica
+	// waits is set when the pin's node is Down and holds the slot's volume.
+	// Nothing is done about such a slot, and nothing waits for it.
+	waits bool
+	// homeless is set when the slot is empty and no node can take what it is to
+	// run: a rollout goes on without it.
+	homeless bool
 	replicas []*cluster.Replica // by age
 
 	current  *cluster.Replica   // runs the spec, on a node that qualifies
@@ -35,20 +43,20 @@ func (p *pass) classify(s *service, sl *slot) {
 		case r.Stop:
 			sl.stopping++
 		case r.SpecHash == s.spec.SpecHash && !p.misplaced(s, sl, r):
-			sl.current = s.keepBetter(sl, sl.current, r)
+			sl.current = p.keepBetter(s, sl, sl.current, r)
 		default:
-			sl.old = s.keepBetter(sl, sl.old, r)
+			sl.old = p.keepBetter(s, sl, sl.old, r)
 		}
 	}
 }
 
 // keepBetter returns the one of two replicas that serves better, the older one
 // of equals, and puts the other among the slot's extra ones.
-func (s *service) keepBetter(sl *slot, a, b *cluster.Replica) *cluster.Replica {
+func (p *pass) keepBetter(s *service, sl *slot, a, b *cluster.Replica) *cluster.Replica {
 	if a == nil {
 		return b
 	}
-	if !s.healthy(a) && s.healthy(b) {
+	if !p.carries(s, a) && p.carries(s, b) {
 		a, b = b, a
 	}
 	sl.extra = append(sl.extra, b)
@@ -56,14 +64,18 @@ func (s *service) keepBetter(sl *slot, a, b *cluster.Replica) *cluster.Replica {
 }
 
 // misplaced reports whether r must move because its node does not qualify any
-// more. A volume stays where it is, and nothing moves off a node that is down.
+// more. A volume stays where it is unless its node is removed, and nothing
+// moves off a node that does not answer.
 func (p *pass) misplaced(s *service, sl *slot, r *cluster.Replica) bool {
-	if sl.pin == "" && p.request(s, s.spec).admitted == nil {
+	if sl.pin == "" && !s.uprooted && p.request(s, s.spec).admitted == nil {
 		return false
 	}
 	i, known := p.nodeAt[r.Node]
-	if !known || !p.nodes[i].ready || hasVolume(s.spec) {
+	switch {
+	case !known:
 		return false
+	case p.nodes[i].standing != nodeServes || hasVolume(s.spec):
+		return p.nodes[i].standing == nodeLeaves
 	}
 	return sl.pin != "" && sl.pin != r.Node || !p.qualifies(s, i)
 }
@@ -82,16 +94,28 @@ func (p *pass) chooseSlots(s *service) {
 	if s.spec.Mode == desired.Global {
 		p.chooseGlobal(s, groups)
 	} else {
-		chooseReplicated(s, groups)
+		p.chooseReplicated(s, groups)
 	}
 	keeps := hasVolume(s.spec)
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if n := len(sl.replicas); n > 0 && sl.pin == "" && keeps {
-			sl.pin = sl.replicas[n-1].Node
+		if keeps && sl.pin == "" {
+			if sl.keeper = p.keeperOf(s, sl); sl.keeper != nil {
+				sl.pin = sl.keeper.Node
+			}
 		}
+		sl.waits = keeps && p.isDown(sl.pin) && hasVolume(s.fallback())
 		p.classify(s, sl)
 	}
+}
+
+// fallback is the spec that an empty slot gets: the present one, or that before
+// while the rollout of the present one is paused.
+func (s *service) fallback() *desired.Service {
+	if s.rec.Rollout.State == cluster.RolloutPaused && s.rec.Rollout.SpecHash == s.spec.SpecHash && s.previous != nil {
+		return s.previous
+	}
+	return s.spec
 }
 
 // calm reports whether a service is exactly what is wanted and recorded as
@@ -100,7 +124,7 @@ func (p *pass) chooseSlots(s *service) {
 // be worked out: without any, it counts as whole and as up. Nearly all services
 // are calm nearly always, which is what makes a pass over a large fleet cheap.
 func (p *pass) calm(s *service) bool {
-	if s.old == nil || s.rec.Reason != "" || s.rec.NextSerial != s.old.NextSerial ||
+	if s.old == nil || s.uprooted || s.rec.Reason != "" || s.rec.NextSerial != s.old.NextSerial ||
 		s.rec.Rollout.SpecHash != s.spec.SpecHash ||
 		s.rec.Rollout.State == cluster.RolloutProgressing || s.rec.Rollout.State == cluster.RolloutPaused ||
 		s.spec.Mode == desired.Global || len(s.replicas) != s.spec.Replicas {
@@ -143,14 +167,14 @@ func groupSlots(replicas []*cluster.Replica, want int) []slot {
 
 // chooseReplicated keeps the slots that serve best, the lowest of equals, and
 // fills up with the lowest free numbers. Slots keep their numbers.
-func chooseReplicated(s *service, groups []slot) {
+func (p *pass) chooseReplicated(s *service, groups []slot) {
 	want := max(s.spec.Replicas, 0)
 	if len(groups) > want {
 		order := make([]int, len(groups))
 		for i := range order {
 			order[i] = i
 		}
-		slices.SortStableFunc(order, func(a, b int) int { return s.worth(&groups[a]) - s.worth(&groups[b]) })
+		slices.SortStableFunc(order, func(a, b int) int { return p.compareWorth(s, &groups[a], &groups[b]) })
 		keep := make([]bool, len(groups))
 		for _, i := range order[:want] {
 			keep[i] = true
@@ -175,15 +199,35 @@ func chooseReplicated(s *service, groups []slot) {
 	slices.SortFunc(s.slots, func(a, b slot) int { return a.number - b.number })
 }
 
-// worth ranks a slot for scaling down; the highest goes first.
-func (s *service) worth(sl *slot) int {
-	worth := 3 // stopping, stopped or never filled
+// compareWorth orders slots for scaling down; the last ones go. Of two with a
+// volume in which nothing is left but records, the one that ended later is still
+// wanted, and the other merely remembered.
+func (p *pass) compareWorth(s *service, a, b *slot) int {
+	x, y := p.worth(s, a), p.worth(s, b)
+	if x == onlyRecords && y == onlyRecords && hasVolume(s.spec) {
+		return ended(b).Compare(ended(a))
+	}
+	return x - y
+}
+
+// ended is when the newest replica of a slot did.
+func ended(sl *slot) time.Time { return sl.replicas[len(sl.replicas)-1].FinishedAt }
+
+// onlyRecords is the worth of a slot in which everything is final.
+const onlyRecords = 3
+
+// worth ranks a slot by the best that is in it; the lowest is the best. What
+// stops on a node that does not answer is the last: that may never end.
+func (p *pass) worth(s *service, sl *slot) int {
+	worth := onlyRecords + 1
 	for _, r := range sl.replicas {
 		switch {
-		case r.Phase.Final() && !r.Stop:
+		case r.Phase.Final():
+			worth = min(worth, onlyRecords)
+		case r.Stop && p.acts(r.Node):
 			worth = min(worth, 2)
-		case r.Phase.Final() || r.Stop:
-		case s.healthy(r):
+		case r.Stop:
+		case p.carries(s, r):
 			return 0
 		default:
 			worth = min(worth, 1)
@@ -208,9 +252,10 @@ func freeNumbers(groups []slot) func() int {
 	}
 }
 
-// chooseGlobal gives each node that qualifies one slot. A node that is not
-// ready keeps the one it has and gets none. Slots in which something is meant
-// to run come before those that are only remembered.
+// chooseGlobal gives each node that qualifies one slot. A node that does not
+// answer keeps the one it has and gets none; one that is gone has none but for
+// a volume. Slots in which something is meant to run come before those that are
+// only remembered.
 func (p *pass) chooseGlobal(s *service, groups []slot) {
 	taken := make(map[string]bool, len(p.nodes))
 	for _, running := range []bool{true, false} {
@@ -220,7 +265,7 @@ func (p *pass) chooseGlobal(s *service, groups []slot) {
 				continue
 			}
 			i, known := p.nodeAt[node]
-			if !known || taken[node] || p.nodes[i].ready && !p.qualifies(s, i) {
+			if !known || taken[node] || !p.keepsGlobal(s, i) {
 				s.surplus = append(s.surplus, g)
 				continue
 			}
@@ -231,11 +276,26 @@ func (p *pass) chooseGlobal(s *service, groups []slot) {
 	numbers := freeNumbers(groups)
 	for i := range p.nodes {
 		n := &p.nodes[i]
-		if n.ready && !taken[n.name] && p.qualifies(s, i) {
+		if n.standing == nodeServes && !taken[n.name] && p.qualifies(s, i) {
 			s.slots = append(s.slots, slot{number: numbers(), pin: n.name})
 		}
 	}
 	slices.SortFunc(s.slots, func(a, b slot) int { return a.number - b.number })
+}
+
+// keepsGlobal reports whether the i-th node keeps the slot that a global
+// service has on it.
+func (p *pass) keepsGlobal(s *service, i int) bool {
+	switch n := &p.nodes[i]; n.standing {
+	case nodeServes:
+		return p.qualifies(s, i)
+	case nodeSilent:
+		return true
+	case nodeGone:
+		return !n.removed && hasVolume(s.spec)
+	default:
+		return false
+	}
 }
 
 // home is the node that a slot's replicas are on: that of the oldest one which

@@ -16,20 +16,29 @@ type pass struct {
 	now      time.Time
 	nodes    []node // sorted by name
 	nodeAt   map[string]int
+	zones    []int      // how many replicas of the service in hand each zone has
+	zoneSize []int      // nodes of each zone
 	services []*service // sorted by key
 	byKey    map[cluster.ServiceKey]*service
 	// eligible caches which nodes a placement's fixed rules admit.
 	eligible map[string][]bool
 	inHand   *service // whose replicas node.here counts
 	touched  []int    // nodes whose here is not 0
-	out      builder
+	// lost holds the copies that stand for replicas which end with their node:
+	// the rest of the pass sees them as the plan leaves them.
+	lost map[*cluster.Replica]bool
+	down int // nodes that are Down, and not removed
+	out  builder
 }
 
 // node is a member and what is left of it. Reservations of every replica that
 // is not final count, those that are stopping included.
 type node struct {
 	name        string
-	ready       bool
+	state       cluster.NodeState
+	removed     bool // by a commit
+	standing    standing
+	zone        int // index of pass.zones
 	labels      map[string]string
 	modifyIndex uint64
 	cpu, memory int64 // what is free; billionths of a core, bytes
@@ -63,6 +72,7 @@ type service struct {
 	slots    []slot             // wanted, sorted by number
 	surplus  []slot             // no longer wanted
 	restless bool               // not calm
+	uprooted bool               // has a replica on a node that is down or leaves
 
 	requests []*request // at most one for each of spec and previous
 	reasons  [reasonKinds]string
@@ -87,10 +97,12 @@ func (p *pass) indexNodes() {
 	p.nodes = make([]node, 0, len(p.in.Nodes))
 	for i := range p.in.Nodes {
 		n := &p.in.Nodes[i]
+		settings := p.in.View.Cluster.Nodes[n.Name]
 		p.nodes = append(p.nodes, node{
 			name:        n.Name,
-			ready:       n.State == cluster.NodeReady,
-			labels:      p.in.View.Cluster.Nodes[n.Name].Labels,
+			state:       n.State,
+			removed:     settings.Availability == desired.NodeRemoved,
+			labels:      settings.Labels,
 			modifyIndex: n.ModifyIndex,
 			cpu:         n.CPU,
 			memory:      n.Memory,
@@ -98,8 +110,38 @@ func (p *pass) indexNodes() {
 	}
 	slices.SortFunc(p.nodes, func(a, b node) int { return strings.Compare(a.name, b.name) })
 	for i := range p.nodes {
-		p.nodeAt[p.nodes[i].name] = i
+		n := &p.nodes[i]
+		p.nodeAt[n.name] = i
+		n.standing = p.standing(n)
+		if n.down() {
+			p.down++
+		}
 	}
+	p.indexZones()
+	if p.down > 0 && p.paused() {
+		p.out.wakeAt(p.in.MassLossUntil)
+	}
+}
+
+// zoneLabel names what nodes fail together. Those without it are one zone:
+// nothing says that they would not.
+const zoneLabel = "zone"
+
+// indexZones numbers the zones in the order of their first nodes.
+func (p *pass) indexZones() {
+	zoneAt := map[string]int{}
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		zone, known := zoneAt[n.labels[zoneLabel]]
+		if !known {
+			zone = len(p.zoneSize)
+			zoneAt[n.labels[zoneLabel]] = zone
+			p.zoneSize = append(p.zoneSize, 0)
+		}
+		n.zone = zone
+		p.zoneSize[zone]++
+	}
+	p.zones = make([]int, len(p.zoneSize))
 }
 
 // indexServices gathers services from the view, the records and the replicas,
@@ -177,9 +219,9 @@ func previousSpec(a *cluster.Accepted, name string, spec *desired.Service) *desi
 func (p *pass) indexReplicas() {
 	for _, s := range p.services {
 		sortReplicas(s.replicas)
-		for _, r := range s.replicas {
-			if n := p.node(r.Node); n != nil && !r.Phase.Final() {
-				n.occupy(s.likelySpecOf(r), r.ID)
+		for i, r := range s.replicas {
+			if !r.Phase.Final() {
+				p.settleOn(s, i)
 			}
 			if r.Serial >= s.rec.NextSerial {
 				s.rec.NextSerial = r.Serial + 1
@@ -192,19 +234,30 @@ func (p *pass) indexReplicas() {
 	}
 }
 
-// node returns the node of that name, or nil. A replica may be on a node that
-// is not known; nothing is moved off it, as off any that is not ready.
+// settleOn books the i-th replica of s, which is not final, on its node, or
+// takes it for lost when its node is gone.
+func (p *pass) settleOn(s *service, i int) {
+	r := s.replicas[i]
+	n := p.node(r.Node)
+	if p.isLost(s, r, n) {
+		s.replicas[i] = p.markLost(r, n)
+		return
+	}
+	if n == nil {
+		return
+	}
+	if n.down() || n.standing == nodeLeaves {
+		s.uprooted = true
+	}
+	n.occupy(s.likelySpecOf(r), r.ID)
+}
+
+// node returns the node of that name, or nil.
 func (p *pass) node(name string) *node {
 	if i, ok := p.nodeAt[name]; ok {
 		return &p.nodes[i]
 	}
 	return nil
-}
-
-// ready reports whether the node of that name is known and Ready.
-func (p *pass) ready(name string) bool {
-	n := p.node(name)
-	return n != nil && n.ready
 }
 
 // specOf returns the spec that r runs, or nil when the view no longer has it.
@@ -249,13 +302,19 @@ func (p *pass) hand(s *service) {
 		return
 	}
 	for _, i := range p.touched {
-		p.nodes[i].here = 0
+		p.nodes[i].here, p.zones[p.nodes[i].zone] = 0, 0
 	}
 	p.inHand, p.touched = s, p.touched[:0]
 	for _, r := range s.replicas {
 		if i, ok := p.nodeAt[r.Node]; ok && !r.Phase.Final() {
-			p.nodes[i].here++
-			p.touched = append(p.touched, i)
+			p.countOn(i)
 		}
 	}
+}
+
+// countOn adds a replica of the service in hand to the i-th node.
+func (p *pass) countOn(i int) {
+	p.nodes[i].here++
+	p.zones[p.nodes[i].zone]++
+	p.touched = append(p.touched, i)
 }
