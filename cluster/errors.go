@@ -26,8 +26,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrAmbiguous is returned when a prefix matches more than one object.
 	ErrAmbiguous = errors.New("ambiguous")
-	// ErrCorrupt is returned when a snapshot, segment or stored object does
-	// not hold together.
+	// ErrCorrupt is returned when a snapshot, segment, stored object or the
+	// file of a store does not hold together.
 	ErrCorrupt = errors.New("corrupt")
 )
 
