@@ -16,8 +16,8 @@ build: ## Build the two static binaries into bin/
 
 .PHONY: test
 test: deps ## Unit tests with the race detector, then every suite on real engines
-	CGO_ENABLED=1 $(GO) test -timeout 20m -race $$($(GO) list ./... | grep -v /tests)
-	$(GO) test ./tests
+	CGO_ENABLED=1 $(GO) run ./tests/rig/cmd/unit -timeout 20m -race $$($(GO) list ./... | grep -v /tests)
+	$(GO) test ./tests ./tests/rig/gotest ./tests/rig/cmd/...
 	$(MAKE) e2e
 
 .PHONY: deps
