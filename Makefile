@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig push refusals crash idle badinput
+SUITES   := rig engine push refusals crash idle badinput
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go
