@@ -325,7 +325,7 @@ func TestLiveEvents(t *testing.T) {
 	}
 	wait(agent.ActionPause)
 	wait(agent.ActionUnpause)
-	if c, err := e.Inspect(ctx, c.ID); err != nil || c.Status != agent.StatusRunning || !c.HealthDue.After(c.StartedAt) {
+	if c, err := e.Inspect(ctx, c.ID); err != nil || c.Status != agent.StatusRunning || !c.HealthDue.After(c.StartedAt) || c.Health != agent.HealthHealthy {
 		t.Errorf("after its healthcheck was taken up again: %+v, error %v", c, err)
 	}
 	if err := e.Stop(ctx, c.ID); err != nil {
