@@ -171,19 +171,45 @@ func (s *Stage) Init() {
 	case HTTP:
 		s.Check(s.Repo.Push(s.T.Context()))
 		token := filepath.Join(s.Node.Dir, "token")
-		s.Check(os.WriteFile(token, []byte(s.http.User+":"+s.http.Password), 0o600))
-		args = append(args, "--repo", s.http.URL("fleet.git"), "--anchor", "tip", "--token-file", token)
+		s.Check(os.WriteFile(token, s.Credential(), 0o600))
+		args = append(args, "--repo", s.RepositoryURL(), "--anchor", "tip", "--token-file", token)
 	case SSH:
 		s.Check(s.Repo.Push(s.T.Context()))
 		hosts := filepath.Join(s.Node.Dir, "known_hosts")
 		s.Check(os.WriteFile(hosts, []byte(s.ssh.KnownHosts+"\n"), 0o600))
-		args = append(args, "--repo", s.ssh.URL("fleet.git"), "--anchor", "tip", "--ssh-key", s.ssh.ClientKey, "--known-hosts", hosts)
+		args = append(args, "--repo", s.RepositoryURL(), "--anchor", "tip", "--ssh-key", s.ssh.ClientKey, "--known-hosts", hosts)
 	}
 	s.Jaco(args...)
 	if s.transport == Embedded {
 		s.clone(filepath.Join(s.Daemon.DataDir, "repo.git"))
 	}
 	s.Anchor = rig.Must[string](s.T)(s.Repo.Git(s.T.Context(), "rev-parse", "HEAD"))
+}
+
+// RepositoryURL is the served repository's; empty for the embedded one.
+func (s *Stage) RepositoryURL() string {
+	switch s.transport {
+	case HTTP:
+		return s.http.URL("fleet.git")
+	case SSH:
+		return s.ssh.URL("fleet.git")
+	case Embedded:
+	}
+	return ""
+}
+
+// Credential is what init hands over for the served repository: "user:password"
+// or a private key; nil for the embedded one.
+func (s *Stage) Credential() []byte {
+	s.T.Helper()
+	switch s.transport {
+	case HTTP:
+		return []byte(s.http.User + ":" + s.http.Password)
+	case SSH:
+		return rig.Must[[]byte](s.T)(os.ReadFile(s.ssh.ClientKey))
+	case Embedded:
+	}
+	return nil
 }
 
 // WebhookAddress is where the daemon takes deliveries from the LAN.
