@@ -32,8 +32,8 @@ var (
 	// ErrOtherChain is returned when the audit chain of a state does not hold an
 	// entry that it should: it is the history of something else.
 	ErrOtherChain = errors.New("another history")
-	// ErrCorrupt is returned when a snapshot, segment or stored object does
-	// not hold together.
+	// ErrCorrupt is returned when a snapshot, segment, stored object or the
+	// file of a store does not hold together.
 	ErrCorrupt = errors.New("corrupt")
 )
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -41,25 +43,41 @@ const (
 const lockTimeout = 2 * time.Second
 
 // OpenObjects opens the store at path and makes it when there is none, for its
-// owner alone. The file is locked: a second process gets an error after two
-// seconds.
+// owner alone. A file that is empty, cut short or otherwise damaged is refused
+// with an error that wraps ErrCorrupt: what is gone would be missed when it is
+// needed. The file is locked: a second process gets an error after two seconds.
 func OpenObjects(path string) (*DiskObjects, error) {
+	db, err := openObjectFile(path)
+	if err == nil {
+		return &DiskObjects{db: db}, nil
+	}
+	err = fmt.Errorf("open object store %s: %w", path, err)
+	if advice := DiskAdvice(filepath.Dir(path), err); advice != "" {
+		err = fmt.Errorf("%w: %s", err, advice)
+	}
+	return nil, err
+}
+
+func openObjectFile(path string) (*bbolt.DB, error) {
+	if err := CheckBolt(path, lockTimeout); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	options := *bbolt.DefaultOptions
 	options.Timeout = lockTimeout
 	options.NoFreelistSync = true
 	options.FreelistType = bbolt.FreelistMapType
 	db, err := bbolt.Open(path, 0o600, &options)
 	if err != nil {
-		return nil, fmt.Errorf("open object store %s: %w", path, err)
+		return nil, err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists([]byte(objectBucket))
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open object store %s: %w", path, err), db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
-	return &DiskObjects{db: db}, nil
+	return db, nil
 }
 
 // Close releases the file once reads under way are done.

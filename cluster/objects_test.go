@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,16 +39,11 @@ func TestObjectStores(t *testing.T) {
 }
 
 func testObjectStore(t *testing.T, store ObjectStore) {
-	var random []byte // does not compress
-	for len(random) < 100_000 {
-		next := sha256.Sum256(random)
-		random = append(random, next[:]...)
-	}
 	want := []StoredObject{
 		testObject(signing.BlobObject, ""),
 		testObject(signing.CommitObject, "short"),
 		testObject(signing.TreeObject, string(bytes.Repeat([]byte("compresses well "), 50_000))),
-		testObject(signing.TagObject, string(random)),
+		testObject(signing.TagObject, noise(0, 100_000)),
 	}
 	for _, part := range [][]StoredObject{nil, want[:2], want, want} {
 		if err := store.Put(part); err != nil {
@@ -119,16 +115,77 @@ func TestDiskObjectsSurviveReopening(t *testing.T) {
 	}
 }
 
-func TestOpenObjectsRefusesGarbage(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "objects.db")
-	if err := os.WriteFile(path, bytes.Repeat([]byte("garbage "), 4096), 0o600); err != nil {
+// TestOpenObjectsRefusesDamage spoils a store's file in the ways of a disk: what
+// is gone must be missed now, not by the claim that needs it.
+func TestOpenObjectsRefusesDamage(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "objects.db")
+	d := openObjects(t, whole)
+	for i := range 50 {
+		if err := d.Put([]StoredObject{testObject(signing.BlobObject, noise(byte(i), 10_000))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenObjects(path); err == nil {
-		t.Error("opened a file that is no store")
+	data, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := OpenObjects(filepath.Join(path, "below", "a-file")); err == nil {
-		t.Error("opened a path below a file")
+	page := os.Getpagesize()
+	for name, spoiled := range map[string][]byte{
+		"garbage":            bytes.Repeat([]byte("garbage "), 4096),
+		"emptied":            {},
+		"a byte":             data[:1],
+		"one page":           data[:page],
+		"two pages":          data[:2*page],
+		"cut to half":        data[:len(data)/2],
+		"pages overwritten":  append(bytes.Clone(data[:2*page]), bytes.Repeat([]byte{0xff}, len(data)-2*page)...),
+		"both headers wiped": append(make([]byte, 2*page), data[2*page:]...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "objects.db")
+			if err := os.WriteFile(path, spoiled, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := OpenObjects(path)
+			if !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("open: %v, want one that wraps %q", err, ErrCorrupt)
+			}
+			for _, want := range []string{path, "restore " + filepath.Dir(path) + " from a backup", "empty the data directory and join the node again"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("open: %v\nwithout %q", err, want)
+				}
+			}
+			if kept, err := os.ReadFile(path); err != nil || !bytes.Equal(kept, spoiled) {
+				t.Errorf("the damaged file changed: %v", err)
+			}
+		})
+	}
+	openObjects(t, whole) // which nothing is wrong with
+	if _, err := OpenObjects(filepath.Join(whole, "below", "a-file")); err == nil || errors.Is(err, ErrCorrupt) {
+		t.Errorf("a path below a file: %v", err)
+	}
+	if _, err := OpenObjects(filepath.Dir(whole)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+// noise returns bytes that do not compress, another sequence for each seed.
+func noise(seed byte, size int) string {
+	random := []byte{seed}
+	for len(random) < size {
+		next := sha256.Sum256(random)
+		random = append(random, next[:]...)
+	}
+	return string(random[:size])
+}
+
+func TestOpenObjectsInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "objects.db")
+	openObjects(t, path)
+	if _, err := OpenObjects(path); err == nil || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "second jacod") {
+		t.Errorf("open twice: %v", err)
 	}
 }
 

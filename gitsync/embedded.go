@@ -28,6 +28,14 @@ import (
 // It returns the commit. An existing dir must be empty; a failure leaves
 // nothing behind.
 func CreateEmbedded(dir, branch string, files map[string][]byte, message string, when time.Time, group string) (signing.Hash, error) {
+	head, err := buildEmbedded(dir, branch, files, message, when, group)
+	if err != nil {
+		return signing.Hash{}, adviseDisk(filepath.Dir(dir), err)
+	}
+	return head, nil
+}
+
+func buildEmbedded(dir, branch string, files map[string][]byte, message string, when time.Time, group string) (signing.Hash, error) {
 	if !filepath.IsAbs(dir) {
 		return signing.Hash{}, fmt.Errorf("embedded repository %q: want an absolute path", dir)
 	}

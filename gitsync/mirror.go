@@ -64,7 +64,7 @@ func OpenMirror(config Config) (*Mirror, error) {
 		m.remote = newHTTPDialer(config.Repository.URL, config.Repository.Credentials)
 	}
 	if err := prepareDirectory(config.Directory); err != nil {
-		return nil, err
+		return nil, adviseDisk(config.Directory, err)
 	}
 	m.store = newStore(config.Directory, config.Limits.ObjectBytes)
 	return m, nil
@@ -119,6 +119,9 @@ func (m *Mirror) Object(id signing.Hash) (signing.Object, error) {
 	object, err := m.store.Object(id)
 	if errors.Is(err, ErrCorrupt) {
 		m.distrust()
+	}
+	if err != nil && m.remote != nil { // a repository given by path is its owner's affair
+		err = adviseDisk(m.config.Directory, err)
 	}
 	return object, err
 }
@@ -227,7 +230,8 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 		m.tooLarge[head] = err
 	}
 	if err != nil {
-		return signing.Hash{}, fmt.Errorf("fetch %s from %s: %w", head.Short(), m.config.Repository.URL, err)
+		err = fmt.Errorf("fetch %s from %s: %w", head.Short(), m.config.Repository.URL, err)
+		return signing.Hash{}, adviseDisk(m.config.Directory, err)
 	}
 	return head, nil
 }
@@ -251,7 +255,7 @@ func (m *Mirror) fetch(ctx context.Context, c conversation, refs *advertised, he
 		return err
 	}
 	if err := m.consolidate(ctx); err != nil {
-		m.config.Logger.Warn("cannot consolidate the mirror's packs", "error", err)
+		m.config.Logger.Warn("cannot consolidate the mirror's packs", "error", adviseDisk(m.config.Directory, err))
 	}
 	return nil
 }

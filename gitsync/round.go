@@ -55,11 +55,10 @@ func (s *Syncer) fetchFailed(ctx context.Context, m *memory, err error) error {
 			a.kind = kind.Error()
 		}
 	}
-	var disk storeError
 	switch {
 	case needsPerson(err):
 		a.state, a.kind = Stalled, ""
-	case errors.As(err, &disk):
+	case ownDisk(err) && !errors.Is(err, ErrUnreachable):
 		a.state, a.kind = Stalled, "disk"
 	}
 	return errors.Join(err, s.announce(ctx, m, a))

@@ -91,7 +91,7 @@ func (d *sshDialer) hostKeys() (ssh.HostKeyCallback, []string, error) {
 func (d *sshDialer) dial(ctx context.Context) (conversation, error) {
 	check, algorithms, err := d.hostKeys()
 	if err != nil {
-		return nil, err
+		return nil, adviseDisk(os.TempDir(), err)
 	}
 	var hostErr error
 	config := &ssh.ClientConfig{

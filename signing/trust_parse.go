@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"path"
 	"path/filepath"
@@ -213,15 +214,16 @@ func (r *trustReader) signerKeys(n *yaml.Node, what string) ([]Key, error) {
 		if err != nil {
 			return nil, err
 		}
-		material := []byte(value)
+		material, name := []byte(value), fmt.Sprintf("key %q", clip([]byte(value)))
 		if strings.HasPrefix(value, keysDir+"/") {
 			if material, err = r.keyFile(node, value); err != nil {
 				return nil, err
 			}
+			name = "key file " + value
 		}
 		parsed, err := ParseKeys(material)
 		if err != nil {
-			return nil, trustError(node.Line, "%s: key %q: %w", what, clip(material[:min(len(material), 32)]), err)
+			return nil, trustError(node.Line, "%s: %s: %w", what, name, err)
 		}
 		for _, key := range parsed {
 			if line, listed := r.keyAt[key.Fingerprint]; listed {

@@ -193,6 +193,31 @@ func TestTrustFileErrors(t *testing.T) {
 	}
 }
 
+// TestTrustBadKeyFile names the file and the line in it, and quotes nothing of
+// the other lines: a reader of status is no reader of the repository.
+func TestTrustBadKeyFile(t *testing.T) {
+	r := newTestRepo(t)
+	for name, c := range map[string]struct{ keys, content, want string }{
+		"second line":   {"keys/bob.pub", r.public("bob") + "\nssh-ed25519 AAAA bob\n", "key file keys/bob.pub: line 2: ssh-ed25519 key: "},
+		"behind blanks": {"keys/bob.pub", "# private note\n\n\nssh-ed25519\n", "key file keys/bob.pub: line 4: ssh-ed25519 key without"},
+		"armored":       {"keys/bob.asc", "# private note\n" + pgpKeyBegin + "\n", "key file keys/bob.asc: line 2: openpgp key block: "},
+		"nothing in it": {"keys/bob.asc", "# private note\n", "key file keys/bob.asc: no key: want"},
+		"inline":        {`"ssh-ed25519 AAAA bob"`, "", `key "ssh-ed25519 AAAA bob": line 1: ssh-ed25519 key: `},
+		"long inline":   {`"ssh-ed25519 ` + strings.Repeat("A", 1000) + `"`, "", `key "ssh-ed25519 ` + strings.Repeat("A", 52) + `…": line 1: `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := "version: 1\nroot: {signers: [bob]}\nsigners:\n  bob: {keys: [" + c.keys + "]}\n"
+			_, err := ParseTrust([]byte(text), func(string) ([]byte, error) { return []byte(c.content), nil })
+			if err == nil || !strings.HasPrefix(err.Error(), "trust.yaml:4: signer bob: "+c.want) {
+				t.Fatalf("got %v\nwant trust.yaml:4: signer bob: %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "private note") || strings.Contains(err.Error(), r.public("bob")[:20]) {
+				t.Errorf("it quotes the file: %v", err)
+			}
+		})
+	}
+}
+
 // TestTrustRevokedSubkey revokes an OpenPGP key by its signing subkey.
 func TestTrustRevokedSubkey(t *testing.T) {
 	keys, err := ParseKeys(readFixture(t, "keys/openpgp-subkey.asc"))

@@ -323,9 +323,13 @@ func observed(in container.InspectResponse) agent.Container {
 		if t, err := time.Parse(time.RFC3339Nano, s.StartedAt); err == nil && t.Year() > 1 {
 			c.StartedAt = t.UTC()
 		}
-		c.Health, c.HealthOutput = health(s.Health)
+		var check *container.HealthConfig
+		if in.Config != nil {
+			check = in.Config.Healthcheck
+		}
+		c.Health, c.HealthOutput = health(check, s.Health)
 		if c.Health != agent.HealthNone && in.Config != nil {
-			c.HealthDue = healthDue(c.StartedAt, in.Config.Healthcheck, s.Health)
+			c.HealthDue = healthDue(c.StartedAt, check, s.Health)
 		}
 	}
 	return c
@@ -377,7 +381,12 @@ func status(s container.ContainerState) agent.Status {
 	}
 }
 
-func health(h *container.Health) (agent.Health, string) {
+// defaultRetries is the engine's: how many checks in a row must fail.
+const defaultRetries = 3
+
+// health is what the checks of a container came to, and what the last one that
+// failed said.
+func health(check *container.HealthConfig, h *container.Health) (agent.Health, string) {
 	if h == nil {
 		return agent.HealthNone, ""
 	}
@@ -387,6 +396,13 @@ func health(h *container.Health) (agent.Health, string) {
 	case container.Healthy:
 		return agent.HealthHealthy, ""
 	case container.Unhealthy:
+		retries := defaultRetries
+		if check != nil && check.Retries > 0 {
+			retries = check.Retries
+		}
+		if h.FailingStreak < retries {
+			return interrupted(h), ""
+		}
 		for _, r := range slices.Backward(h.Log) {
 			if r != nil && r.ExitCode != 0 {
 				return agent.HealthUnhealthy, r.Output
@@ -396,4 +412,16 @@ func health(h *container.Health) (agent.Health, string) {
 	default:
 		return agent.HealthNone, ""
 	}
+}
+
+// interrupted is the health of a container whose checks the engine stopped for
+// a moment: it calls it unhealthy then, whatever the checks said, until the
+// next one passes. A pause does that, that of a recheck too.
+func interrupted(h *container.Health) agent.Health {
+	for _, r := range h.Log {
+		if r != nil && r.ExitCode == 0 {
+			return agent.HealthHealthy
+		}
+	}
+	return agent.HealthStarting
 }

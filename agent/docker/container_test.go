@@ -205,7 +205,7 @@ func TestObserved(t *testing.T) {
 		Config: &container.Config{Labels: map[string]string{"a": "b"}, StopTimeout: &grace},
 		State: &container.State{
 			Status: container.StateRunning, StartedAt: "2026-11-23T12:00:00.5Z",
-			Health: &container.Health{Status: container.Unhealthy, Log: []*container.HealthcheckResult{
+			Health: &container.Health{Status: container.Unhealthy, FailingStreak: 3, Log: []*container.HealthcheckResult{
 				{ExitCode: 1, Output: "refused"}, {ExitCode: 0, Output: "fine"},
 			}},
 		},
@@ -254,13 +254,33 @@ func TestStates(t *testing.T) {
 			t.Errorf("state %s: %s, want %s", in, got, want)
 		}
 	}
-	for in, want := range map[container.HealthStatus]agent.Health{
-		container.NoHealthcheck: agent.HealthNone, container.Starting: agent.HealthStarting,
-		container.Healthy: agent.HealthHealthy, container.Unhealthy: agent.HealthUnhealthy,
+}
+
+// TestHealth has the engine's "unhealthy" believed only when the checks said so:
+// it says the same while it does not check.
+func TestHealth(t *testing.T) {
+	passed, failed := &container.HealthcheckResult{Output: "fine"}, &container.HealthcheckResult{ExitCode: 1, Output: "refused"}
+	twice := &container.HealthConfig{Retries: 2}
+	for name, c := range map[string]struct {
+		check  *container.HealthConfig
+		in     container.Health
+		want   agent.Health
+		output string
+	}{
+		"no check":                    {nil, container.Health{Status: container.NoHealthcheck}, agent.HealthNone, ""},
+		"starting":                    {nil, container.Health{Status: container.Starting}, agent.HealthStarting, ""},
+		"healthy":                     {nil, container.Health{Status: container.Healthy}, agent.HealthHealthy, ""},
+		"failed by default":           {nil, container.Health{Status: container.Unhealthy, FailingStreak: 3, Log: []*container.HealthcheckResult{passed, failed}}, agent.HealthUnhealthy, "refused"},
+		"failed as often as declared": {twice, container.Health{Status: container.Unhealthy, FailingStreak: 2, Log: []*container.HealthcheckResult{failed, nil}}, agent.HealthUnhealthy, "refused"},
+		"interrupted while starting":  {twice, container.Health{Status: container.Unhealthy, FailingStreak: 1, Log: []*container.HealthcheckResult{failed}}, agent.HealthStarting, ""},
+		"interrupted before a check":  {nil, container.Health{Status: container.Unhealthy}, agent.HealthStarting, ""},
+		"interrupted when healthy":    {nil, container.Health{Status: container.Unhealthy, FailingStreak: 2, Log: []*container.HealthcheckResult{passed, failed, failed}}, agent.HealthHealthy, ""},
 	} {
-		if got, _ := health(&container.Health{Status: in}); got != want {
-			t.Errorf("health %s: %s, want %s", in, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got, output := health(c.check, &c.in); got != c.want || output != c.output {
+				t.Errorf("health %s %q, want %s %q", got, output, c.want, c.output)
+			}
+		})
 	}
 }
 

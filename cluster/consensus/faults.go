@@ -3,14 +3,12 @@ package consensus
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	berrors "go.etcd.io/bbolt/errors"
+	"github.com/jaco-sh/jaco/cluster"
 )
 
 // retryEvery is how often a write that the disk refused is tried again.
@@ -139,19 +137,11 @@ func (f *faults) shuttingDown() bool {
 
 // explain adds to an error of the store what can be done about it.
 func explain(dir string, err error) error {
-	var advice string
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		advice = "free space on the file system of " + dir
-	case errors.Is(err, syscall.EROFS):
-		advice = "mount the file system of " + dir + " writable"
-	case errors.Is(err, fs.ErrPermission):
-		advice = "jacod must own " + dir + ": run it as root, or chown -R the directory to its user"
-	case errors.Is(err, berrors.ErrTimeout):
-		advice = "another process has " + dir + " open: is a second jacod running?"
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, ErrDamaged):
-		advice = "restore " + dir + " from a backup, or empty the data directory and join the node again"
-	default:
+	advice := cluster.DiskAdvice(dir, err)
+	if advice == "" && errors.Is(err, ErrDamaged) {
+		advice = cluster.DiskAdvice(dir, cluster.ErrCorrupt)
+	}
+	if advice == "" {
 		return err
 	}
 	return fmt.Errorf("%w: %s", err, advice)

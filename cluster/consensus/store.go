@@ -6,12 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+
+	"github.com/jaco-sh/jaco/cluster"
 )
 
 const (
@@ -72,52 +73,21 @@ func (c *Consensus) openStores(create bool) (*stores, error) {
 }
 
 // checkLog refuses to take part without the log: raft would begin a new one,
-// and forget for whom this node voted. It also reads the log through: opening
-// a damaged one for writing makes bbolt panic on a goroutine of its own.
+// and forget for whom this node voted. It refuses a damaged one too.
 func checkLog(dir, path string) error {
-	info, err := os.Stat(path)
+	err := cluster.CheckBolt(path, openTimeout)
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		if kept, err := os.ReadDir(filepath.Join(dir, snapshotDir)); err == nil && len(kept) > 0 {
 			return explain(dir, fmt.Errorf("%s is missing beside its snapshots: %w", path, ErrDamaged))
 		}
 		return fmt.Errorf("%s: %w", dir, ErrNoState)
-	case err != nil:
-		return explain(dir, err)
-	case !info.Mode().IsRegular():
-		return explain(dir, fmt.Errorf("%s is no regular file: %w", path, ErrDamaged))
-	case info.Size() == 0:
-		return explain(dir, fmt.Errorf("%s is empty: %w", path, ErrDamaged))
+	case errors.Is(err, cluster.ErrCorrupt):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	if err := readThrough(path, info.Size()); err != nil {
-		return explain(dir, fmt.Errorf("open %s: %w", path, err))
-	}
-	return nil
-}
-
-// readThrough visits every page of the log that is in use.
-func readThrough(path string, size int64) (err error) {
-	// bbolt panics on pages that do not hold together, and its memory map
-	// faults on a disk that cannot read them.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, p)
-		}
-	}()
-	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: openTimeout})
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return db.View(func(tx *bbolt.Tx) error {
-		if tx.Size() > size {
-			return fmt.Errorf("%w: it is cut short, %d of %d bytes are left", ErrDamaged, size, tx.Size())
-		}
-		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
-			return bucket.ForEach(func(_, _ []byte) error { return nil })
-		})
-	})
+	return explain(dir, fmt.Errorf("open %s: %w", path, err))
 }
 
 func (s *stores) hasState() (bool, error) {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/jaco-sh/jaco/cluster"
 )
 
 // The files of a node's identity.
@@ -222,16 +225,10 @@ func (s *Store) replace(path string, data []byte) error {
 
 // explain turns a file system's error into advice.
 func (s *Store) explain(path string, err error) error {
-	advice := "check the disk"
+	advice := cmp.Or(cluster.DiskAdvice(s.dir, err), "check the disk")
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		advice = "restore it from a backup, or empty the directory and join the node again"
-	case errors.Is(err, fs.ErrPermission):
-		advice = "jacod must own its data directory: run it as root, or chown -R the directory to its user"
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		advice = "free space on its file system"
-	case errors.Is(err, syscall.EROFS):
-		advice = "mount its file system writable"
 	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
 		advice = "move away what stands in its place"
 	}

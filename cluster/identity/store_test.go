@@ -170,7 +170,7 @@ func TestStoreFullDisk(t *testing.T) {
 		t.Fatalf("the disk did not fill up: %v", err)
 	}
 	err = s.Renew(id, a)
-	if !errors.Is(err, ErrUnreadable) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") {
+	if !errors.Is(err, ErrUnreadable) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space on the file system of "+s.dir) {
 		t.Fatalf("renew on a full disk: %v", err)
 	}
 	if _, err := s.Load(); err != nil {

@@ -327,7 +327,7 @@ func TestSilentConnectionsDoNotStall(t *testing.T) {
 
 func TestSilentConnectionTimesOut(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes the handshake's timeout")
+		t.Skip("on purpose: -short, and it takes the handshake's timeout")
 	}
 	t.Parallel()
 	p := newPair(t)

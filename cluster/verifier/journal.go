@@ -116,7 +116,7 @@ func (j *Journal) Append(entry JournalEntry) error {
 	}
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("open journal: %w", advise(err))
+		return fmt.Errorf("open journal: %w", advise(j.directory, err))
 	}
 	line = append(line, '\n')
 	if cutShort(file) {
@@ -124,7 +124,7 @@ func (j *Journal) Append(entry JournalEntry) error {
 	}
 	_, err = file.Write(line)
 	if err := errors.Join(err, file.Sync(), file.Close(), syncDirectory(j.directory)); err != nil {
-		return fmt.Errorf("write journal: %w", advise(err))
+		return fmt.Errorf("write journal: %w", advise(j.directory, err))
 	}
 	return nil
 }

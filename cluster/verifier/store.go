@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
+	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/signing"
 )
 
@@ -129,7 +129,7 @@ const (
 // OpenStore makes the directory (0700) where it is missing.
 func OpenStore(directory string) (*Store, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
-		return nil, fmt.Errorf("open trust store: %w", advise(err))
+		return nil, fmt.Errorf("open trust store: %w", advise(directory, err))
 	}
 	return &Store{directory}, nil
 }
@@ -144,7 +144,7 @@ func (s *Store) Load() (*Record, error) {
 		return nil, ErrNoTrust
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read trust store: %w", advise(err))
+		return nil, fmt.Errorf("read trust store: %w", advise(s.directory, err))
 	}
 	header, body, _ := bytes.Cut(data, []byte("\n"))
 	sum := sha256.Sum256(body)
@@ -171,7 +171,7 @@ func (s *Store) Save(record *Record) error {
 	sum := sha256.Sum256(body)
 	data := append([]byte(storeHeader+hex.EncodeToString(sum[:])+"\n"), body...)
 	if err := replaceFile(s.directory, storeFile, data); err != nil {
-		return fmt.Errorf("write trust store: %w", advise(err))
+		return fmt.Errorf("write trust store: %w", advise(s.directory, err))
 	}
 	return nil
 }
@@ -184,14 +184,9 @@ func newer(rest []byte) bool {
 }
 
 // advise adds what can be done about an error of the disk.
-func advise(err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: free space on the data directory's file system", err)
-	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w: mount the data directory's file system writable", err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: jacod must own its data directory: run it as root, or chown -R the directory to its user", err)
+func advise(directory string, err error) error {
+	if advice := cluster.DiskAdvice(directory, err); advice != "" {
+		return fmt.Errorf("%w: %s", err, advice)
 	}
 	return err
 }

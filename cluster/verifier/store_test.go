@@ -236,7 +236,7 @@ func TestStoreFullDisk(t *testing.T) {
 	}
 	changed := sampleRecord()
 	changed.Claim++
-	if err := store.Save(changed); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") {
+	if err := store.Save(changed); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space on the file system of "+store.directory) {
 		t.Errorf("save on a full disk: %v", err)
 	}
 	got, err := store.Load()
@@ -246,7 +246,7 @@ func TestStoreFullDisk(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the old record is gone (-want +got):\n%s", diff)
 	}
-	if err := OpenJournal(directory).Append(JournalEntry{}); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") {
+	if err := OpenJournal(directory).Append(JournalEntry{}); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space on the file system of "+directory) {
 		t.Errorf("journal on a full disk: %v", err)
 	}
 }

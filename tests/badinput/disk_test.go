@@ -2,6 +2,7 @@ package badinput
 
 import (
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 	rig.Eventually(t, 30*time.Second, "the log says that the disk is full", logged(s.Daemon, "no space left on device"), s.Daemon)
 	s.Eventually(30*time.Second, "the status says that the disk is full", func(status *cluster.Status) (bool, string) {
 		said := status.Sync.Reason + status.Nodes[0].Reason
-		return strings.Contains(said, "no space left on device"), stage.Summary(status) + "\nnode: " + status.Nodes[0].Reason
+		return strings.Contains(said, "no space left on device: free space on the file system of "+filepath.Dir(s.Daemon.DataDir)), stage.Summary(status) + "\nnode: " + status.Nodes[0].Reason
 	})
 	// The log's file may have room left where the mirror's has none.
 	if status := s.Status(); status.Nodes[0].Reason != "" {

@@ -95,7 +95,9 @@ func TestDamagedNode(t *testing.T) {
 		{"membership is damaged", "member.json", truncate, []string{"member.json", "damaged"}},
 		{"log is cut short", "raft/raft.db", truncate, []string{"raft.db", "damaged", "restore"}},
 		{"log is missing", "raft/raft.db", remove, []string{"raft", "no raft log"}},
-		{"objects are not ours", "objects.db", replaceBy(bytes.Repeat([]byte("x"), 65536)), []string{"objects.db"}},
+		{"objects are cut short", "objects.db", truncate, []string{"objects.db", "corrupt", "restore"}},
+		{"objects are emptied", "objects.db", replaceBy(nil), []string{"objects.db", "is empty", "restore"}},
+		{"objects are not ours", "objects.db", replaceBy(bytes.Repeat([]byte("x"), 65536)), []string{"objects.db", "restore"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(n.daemon.DataDir, test.path)

@@ -58,6 +58,9 @@ func TestTransports(t *testing.T) {
 					t.Errorf("container %s is %s with labels %v", c.Names, c.State, c.Labels)
 				}
 			}
+			if transport != stage.Embedded { // which has no credential
+				keepsSecrets(t, s)
+			}
 		})
 	}
 }

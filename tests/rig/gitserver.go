@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -44,7 +45,8 @@ func ServeGitHTTP(ctx context.Context, s *Space, root string) (*GitHTTP, error) 
 	if err != nil {
 		return nil, fmt.Errorf("serve git: %w", err)
 	}
-	h := &GitHTTP{Addr: l.Addr().String(), User: "jaco", Password: "s3cret", served: make(chan error, 1), counts: map[string]int{}}
+	// A password of its own can be looked for in what jacod leaves behind.
+	h := &GitHTTP{Addr: l.Addr().String(), User: "jaco", Password: rand.Text(), served: make(chan error, 1), counts: map[string]int{}}
 	backend := &cgi.Handler{
 		Path: filepath.Join(execPath, "git-http-backend"),
 		Env: []string{

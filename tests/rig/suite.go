@@ -12,6 +12,9 @@ import (
 // run fail instead of being skipped; CI=true does the same.
 const RequireEnv = "JACO_REQUIRE_RIG"
 
+// Required says whether what cannot run here must fail instead of being skipped.
+func Required() bool { return os.Getenv(RequireEnv) != "" || os.Getenv("CI") == "true" }
+
 // Missing says what this machine lacks for a rig, or nil.
 func Missing() error {
 	if os.Geteuid() != 0 {

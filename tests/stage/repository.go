@@ -128,3 +128,29 @@ func (c *Cluster) Converge() {
 	c.T.Helper()
 	c.Any().Converge()
 }
+
+// RepositoryURL is the served repository's; empty for the embedded one.
+func (c *Cluster) RepositoryURL() string {
+	switch c.config.Transport {
+	case HTTP:
+		return c.http.URL("fleet.git")
+	case SSH:
+		return c.ssh.URL("fleet.git")
+	case Embedded:
+	}
+	return ""
+}
+
+// Credential is what init hands over for the served repository: "user:password"
+// or a private key; nil for the embedded one.
+func (c *Cluster) Credential() []byte {
+	c.T.Helper()
+	switch c.config.Transport {
+	case HTTP:
+		return []byte(c.http.User + ":" + c.http.Password)
+	case SSH:
+		return rig.Must[[]byte](c.T)(os.ReadFile(c.ssh.ClientKey))
+	case Embedded:
+	}
+	return nil
+}

@@ -12,12 +12,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,11 +23,11 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jaco-sh/jaco/tests/rig"
+	"github.com/jaco-sh/jaco/tests/rig/gotest"
 )
 
 func main() {
@@ -112,110 +109,48 @@ func suite(ctx context.Context, name string, opts options, bin string, out io.Wr
 	_, _ = rand.Read(id[:]) // never fails
 	runID := hex.EncodeToString(id[:])
 
-	args := []string{"test", "-json", fmt.Sprintf("-count=%d", opts.count), fmt.Sprintf("-timeout=%s", opts.timeout)}
+	args := []string{fmt.Sprintf("-count=%d", opts.count), fmt.Sprintf("-timeout=%s", opts.timeout)}
 	if opts.run != "" {
 		args = append(args, "-run="+opts.run)
 	}
 	if opts.race {
 		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./tests/"+name)...)
 	root, err := rig.ModuleRoot()
 	if err != nil {
 		return false, err
 	}
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), rig.BinEnv+"="+bin, rig.RunEnv+"="+runID)
-	// A Ctrl-C reaches go test and the tests with it; they get time to clean up.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		return false, fmt.Errorf("run suite %s: %w", name, err)
-	}
-	if err := cmd.Start(); err != nil {
-		return false, fmt.Errorf("run suite %s: %w", name, err)
-	}
-	var c counts
-	readErr := c.read(pipe, out)
-	waitErr := cmd.Wait()
-	if stderr.Len() > 0 {
-		_, _ = out.Write(stderr.Bytes())
-	}
+	var counts gotest.Counts
+	runErr := gotest.Command{
+		Dir: root, Env: []string{rig.BinEnv + "=" + bin, rig.RunEnv + "=" + runID}, Args: append(args, "./tests/"+name),
+	}.Run(ctx, out, func(ev gotest.Event) {
+		counts.Take(ev)
+		show(out, ev)
+	})
 	// The context may have ended: what is left is removed all the same.
 	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := rig.Sweep(clean, runID); err != nil {
 		_, _ = fmt.Fprintf(out, "suite %s left something behind: %v\n", name, err)
 	}
-	if readErr != nil {
-		return false, fmt.Errorf("read output of suite %s: %w", name, readErr)
+	var exit *exec.ExitError
+	if runErr != nil && !errors.As(runErr, &exit) {
+		return false, fmt.Errorf("run suite %s: %w", name, runErr)
 	}
-	ok := waitErr == nil && c.failed == 0 && c.passed > 0
-	if waitErr != nil && c.failed == 0 {
-		c.failed = 1 // it did not compile, crashed or ran out of time
+	ok := runErr == nil && counts.Failed == 0 && counts.Passed > 0
+	if runErr != nil && counts.Failed == 0 {
+		counts.Failed = 1 // it did not compile, crashed or ran out of time
 	}
-	if waitErr == nil && c.passed == 0 {
+	if runErr == nil && counts.Passed == 0 {
 		_, _ = fmt.Fprintf(out, "suite %s ran no test: that counts as a failure\n", name)
 	}
-	_, _ = fmt.Fprintf(out, "suite %s: %d passed, %d failed, %d skipped\n", name, c.passed, c.failed, c.skipped)
+	_, _ = fmt.Fprintf(out, "suite %s: %s\n", name, counts)
 	return ok, nil
 }
 
-// counts are of tests and subtests.
-type counts struct{ passed, failed, skipped int }
-
-// event is a line of "go test -json".
-type event struct {
-	Action, Test, Output string
-}
-
-// read counts the events and prints what is worth reading of their output.
-func (c *counts) read(in io.Reader, out io.Writer) error {
-	lines := bufio.NewReader(in)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if len(line) > 0 {
-			c.take(line, out)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read events: %w", err)
-		}
+// show prints what is worth reading of an event.
+func show(out io.Writer, ev gotest.Event) {
+	if (ev.Action == "output" || ev.Action == "build-output") && !gotest.Noise(ev.Output) {
+		_, _ = io.WriteString(out, ev.Output)
 	}
-}
-
-func (c *counts) take(line []byte, out io.Writer) {
-	var ev event
-	if json.Unmarshal(line, &ev) != nil {
-		_, _ = out.Write(line) // the go command's own words
-		return
-	}
-	switch {
-	case ev.Action == "output" || ev.Action == "build-output":
-		if !noise(ev.Output) {
-			_, _ = io.WriteString(out, ev.Output)
-		}
-	case ev.Test == "":
-	case ev.Action == "pass":
-		c.passed++
-	case ev.Action == "fail":
-		c.failed++
-	case ev.Action == "skip":
-		c.skipped++
-	}
-}
-
-// noise are the lines that say when a test started, paused and went on.
-func noise(line string) bool {
-	for _, prefix := range []string{"=== RUN", "=== PAUSE", "=== CONT", "=== NAME"} {
-		if strings.HasPrefix(line, prefix) {
-			return true
-		}
-	}
-	return line == "PASS\n" || line == "FAIL\n"
 }

@@ -4,30 +4,22 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jaco-sh/jaco/tests/rig/gotest"
 )
 
-func TestCounts(t *testing.T) {
-	in := `{"Action":"start","Package":"p"}
-{"Action":"run","Test":"TestA"}
-{"Action":"output","Test":"TestA","Output":"=== RUN   TestA\n"}
-{"Action":"output","Test":"TestA/sub","Output":"    what it said\n"}
-{"Action":"pass","Test":"TestA/sub"}
-{"Action":"pass","Test":"TestA"}
-{"Action":"fail","Test":"TestB"}
-{"Action":"skip","Test":"TestC"}
-go: something else
-{"Action":"output","Output":"FAIL\n"}
-{"Action":"fail","Package":"p"}
-last line without end`
-	var c counts
+func TestShow(t *testing.T) {
 	var out strings.Builder
-	if err := c.read(strings.NewReader(in), &out); err != nil {
-		t.Fatal(err)
+	for _, ev := range []gotest.Event{
+		{Action: "run", Test: "TestA"},
+		{Action: "output", Test: "TestA", Output: "=== RUN   TestA\n"},
+		{Action: "output", Test: "TestA/sub", Output: "    what it said\n"},
+		{Action: "build-output", Output: "x.go:1: undefined\n"},
+		{Action: "output", Output: "FAIL\n"},
+	} {
+		show(&out, ev)
 	}
-	if want := (counts{passed: 2, failed: 1, skipped: 1}); c != want {
-		t.Errorf("counts %+v, want %+v", c, want)
-	}
-	if want := "    what it said\ngo: something else\nlast line without end"; out.String() != want {
+	if want := "    what it said\nx.go:1: undefined\n"; out.String() != want {
 		t.Errorf("output %q, want %q", out.String(), want)
 	}
 }

@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jaco-sh/jaco/tests/rig"
+	"github.com/jaco-sh/jaco/tests/rig/gotest"
+)
+
+func TestMain(m *testing.M) { rig.Main(m, "engine") }
+
+// TestAgentDocker runs a whole package's tests: each must pass, and none may
+// skip now that it has what it wants.
+func TestAgentDocker(t *testing.T) {
+	node := rig.Start(t, rig.Config{}).Nodes[0]
+	root := rig.Must[string](t)(rig.ModuleRoot())
+	var counts gotest.Counts
+	live := 0
+	said := map[string][]string{}
+	var out strings.Builder
+	err := gotest.Command{
+		Dir: root, Env: []string{"JACO_TEST_ENGINE=" + node.Engine.Host()},
+		Args: []string{"-count=1", "-timeout=10m", "./agent/docker"},
+	}.Run(t.Context(), &out, func(ev gotest.Event) {
+		counts.Take(ev)
+		switch {
+		case ev.Action == "build-output":
+			out.WriteString(ev.Output)
+		case ev.Action == "output" && !gotest.Noise(ev.Output):
+			said[ev.Test] = append(said[ev.Test], ev.Output)
+		case ev.Action == "skip":
+			t.Errorf("%s skipped: %s", ev.Test, gotest.SkipReason(said[ev.Test]))
+		case ev.Action == "fail":
+			t.Errorf("%s failed:\n%s", ev.Test, strings.Join(said[ev.Test], ""))
+		case ev.Action == "pass" && strings.HasPrefix(ev.Test, "TestLive"):
+			live++
+		}
+	})
+	if err != nil {
+		t.Errorf("go test: %v\n%s", err, out.String())
+	}
+	if live == 0 {
+		t.Error("no test ran against the engine")
+	}
+	t.Logf("agent/docker: %s, %d against the engine", counts, live)
+}
