@@ -8,6 +8,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -177,7 +179,9 @@ func TestJoinAtTheWrongDoor(t *testing.T) {
 	c, s := oneNode(t)
 	foreign := newFakeCluster(t, "fedcba9876543210")
 	other := foreign.serve(t, foreign.node(t, "node-1"), "127.0.0.1:0")
-	web, plain := httptest.NewTLSServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	web, plain := httptest.NewUnstartedServer(http.NotFoundHandler()), httptest.NewServer(http.NotFoundHandler())
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.StartTLS()
 	defer web.Close()
 	defer plain.Close()
 	closed := newProxy(t, "127.0.0.1:1") // takes connections and ends them

@@ -137,10 +137,18 @@ func (l *Listener) recheck(conn *tls.Conn) {
 // were handed over stay.
 func (l *Listener) Run(ctx context.Context) error {
 	var handshakes sync.WaitGroup
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		_ = l.Close()
+	})
 	defer handshakes.Wait()
-	defer func() { _ = l.Close() }()
-	defer stop()
+	defer func() {
+		_ = l.Close()
+		if !stop() {
+			<-closed // the port is shut when the first Close ends, not the second
+		}
+	}()
 	for {
 		conn, err := l.port.Accept()
 		switch {
