@@ -23,7 +23,7 @@ import (
 type fakeNode struct {
 	propose   func(node string, entry cluster.Entry) (cluster.Result, error)
 	issue     func(node string, request IssueTokenRequest) (*IssuedToken, error)
-	pass      func(node string, request *JoinRequest) ([]byte, error)
+	pass      func(node string, request *JoinRequest) (*Admission, error)
 	heartbeat func(ctx context.Context, beat cluster.Heartbeat) (time.Time, error)
 	soft      func() (*cluster.LeaderStatus, error)
 	probe     func(node string) (bool, error)
@@ -32,7 +32,7 @@ type fakeNode struct {
 	logs      func(ctx context.Context, request LogsRequest, each func(LogLine) error) error
 	segment   func(first uint64, hash [32]byte) ([]byte, error)
 	hello     func(ctx context.Context, id string) (*HelloResult, error)
-	join      func(request *JoinRequest) ([]byte, error)
+	join      func(request *JoinRequest) (*Admission, error)
 	renew     func(node string, public ed25519.PublicKey) ([]byte, error)
 	check     func(id string, secret Secret) (time.Time, error)
 }
@@ -65,7 +65,7 @@ func (f *fakeNode) IssueToken(_ context.Context, node string, request IssueToken
 }
 
 // Join implements PeerLog.
-func (f *fakeNode) Join(_ context.Context, node string, request *JoinRequest) ([]byte, error) {
+func (f *fakeNode) Join(_ context.Context, node string, request *JoinRequest) (*Admission, error) {
 	if f.pass == nil {
 		return nil, errUnset
 	}
@@ -148,7 +148,7 @@ func (f fakeDoor) Hello(ctx context.Context, id string) (*HelloResult, error) {
 }
 
 // Join implements JoinServer.
-func (f fakeDoor) Join(_ context.Context, request *JoinRequest) ([]byte, error) {
+func (f fakeDoor) Join(_ context.Context, request *JoinRequest) (*Admission, error) {
 	if f.join == nil {
 		return nil, errUnset
 	}

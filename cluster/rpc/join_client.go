@@ -80,9 +80,9 @@ func (c *JoinClient) Hello(ctx context.Context, token Token) (*HelloResult, erro
 	}, nil
 }
 
-// Join asks to be admitted and returns the node's certificate, PEM. The same
-// request may be made again when its answer was lost.
-func (c *JoinClient) Join(ctx context.Context, token Token, request *JoinRequest) ([]byte, error) {
+// Join asks to be admitted. The same request may be made again when its answer
+// was lost.
+func (c *JoinClient) Join(ctx context.Context, token Token, request *JoinRequest) (*Admission, error) {
 	var out *jacov1.JoinResponse
 	err := c.call(ctx, joinTimeout, c.config(token), func(ctx context.Context, api jacov1.JoinClient) (err error) {
 		out, err = api.Join(ctx, request.message())
@@ -91,7 +91,7 @@ func (c *JoinClient) Join(ctx context.Context, token Token, request *JoinRequest
 	if err != nil {
 		return nil, err
 	}
-	return out.GetCertificate(), nil
+	return admissionOf(out)
 }
 
 // Renew returns a new certificate, PEM, for the key of a member whose present

@@ -17,9 +17,8 @@ type JoinServer interface {
 	// an error that wraps cluster.ErrToken where CheckToken would, but for the
 	// secret.
 	Hello(ctx context.Context, tokenID string) (*HelloResult, error)
-	// Join admits a node and returns its certificate. The request has been
-	// checked but for its token.
-	Join(ctx context.Context, request *JoinRequest) (certPEM []byte, err error)
+	// Join admits a node. The request has been checked but for its token.
+	Join(ctx context.Context, request *JoinRequest) (*Admission, error)
 	// Renew issues a certificate to a member for the key that it has. That the
 	// caller is that member, and holds the key, has been checked.
 	Renew(ctx context.Context, node string, public ed25519.PublicKey) (certPEM []byte, err error)
@@ -53,11 +52,11 @@ func (s *joinServer) Join(ctx context.Context, in *jacov1.JoinRequest) (*jacov1.
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	certPEM, err := s.network.Join.Join(ctx, request)
+	admission, err := s.network.Join.Join(ctx, request)
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &jacov1.JoinResponse{Certificate: certPEM}, nil
+	return admission.message(), nil
 }
 
 // Renew implements the service.

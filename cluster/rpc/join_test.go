@@ -50,9 +50,10 @@ func TestJoin(t *testing.T) {
 		}
 		return hello, nil
 	}
-	door.node.join = func(r *JoinRequest) ([]byte, error) { return between.Join(t.Context(), "node-1", r) }
+	door.node.join = func(r *JoinRequest) (*Admission, error) { return between.Join(t.Context(), "node-1", r) }
+	members := []MemberKey{{Name: "node-1", Address: leader.address(), Key: one.KeyHash()}, {Name: "node-2", Address: door.address(), Key: two.KeyHash()}}
 	var got *JoinRequest
-	leader.node.pass = func(node string, r *JoinRequest) ([]byte, error) {
+	leader.node.pass = func(node string, r *JoinRequest) (*Admission, error) {
 		if node != "node-2" {
 			t.Errorf("the request was passed on by %q", node)
 		}
@@ -60,7 +61,8 @@ func TestJoin(t *testing.T) {
 			return nil, err
 		}
 		got = r
-		return c.authority.Issue(r.Name, r.PublicKey, c.clock(), c.random)
+		cert, err := c.authority.Issue(r.Name, r.PublicKey, c.clock(), c.random)
+		return &Admission{Certificate: cert, Members: members}, err
 	}
 
 	client := NewJoinClient(door.address(), c.clock)
@@ -81,9 +83,12 @@ func TestJoin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := client.Join(t.Context(), token, request)
+	admission, err := client.Join(t.Context(), token, request)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if diff := cmp.Diff(members, admission.Members); diff != "" {
+		t.Errorf("members (-sent +received):\n%s", diff)
 	}
 	if diff := cmp.Diff(request, got); diff != "" {
 		t.Errorf("request (-sent +received):\n%s", diff)
@@ -92,7 +97,7 @@ func TestJoin(t *testing.T) {
 		t.Errorf("request %+v", got)
 	}
 	store := identity.NewStore(filepath.Join(t.TempDir(), "node-3"), c.clock, c.random)
-	three, err := store.Admit(candidate, "node-3", answer.Authority, cert)
+	three, err := store.Admit(candidate, "node-3", answer.Authority, admission.Certificate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +234,7 @@ func TestJoinRefusals(t *testing.T) {
 	}
 	join := func(failure error) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			s.node.join = func(*JoinRequest) ([]byte, error) { return nil, failure }
+			s.node.join = func(*JoinRequest) (*Admission, error) { return nil, failure }
 			request, err := NewJoinRequest(token, newCandidate(t, c), "node-3", "192.0.2.3:7000", "v1")
 			if err != nil {
 				return err
@@ -329,8 +334,8 @@ func TestProofBindsEverything(t *testing.T) {
 // TestRequestsAreCheckedOnArrival sends requests that no honest node makes.
 func TestRequestsAreCheckedOnArrival(t *testing.T) {
 	c, s := oneNode(t)
-	s.node.join = func(*JoinRequest) ([]byte, error) { t.Error("a bad request got through"); return nil, nil }
-	s.node.pass = func(string, *JoinRequest) ([]byte, error) { t.Error("a bad request was passed on"); return nil, nil }
+	s.node.join = func(*JoinRequest) (*Admission, error) { t.Error("a bad request got through"); return nil, nil }
+	s.node.pass = func(string, *JoinRequest) (*Admission, error) { t.Error("a bad request was passed on"); return nil, nil }
 	peers, _ := c.peers(t, c.node(t, "node-2"), s)
 	token := c.token(t, cluster.TokenJoin, [32]byte{})
 	client := NewJoinClient(s.address(), c.clock)

@@ -24,9 +24,9 @@ type PeerLog interface {
 	Propose(ctx context.Context, node string, entry cluster.Entry) (cluster.Result, error)
 	// IssueToken makes a token for node, which has been checked.
 	IssueToken(ctx context.Context, node string, request IssueTokenRequest) (*IssuedToken, error)
-	// Join admits the node that asked node to be admitted, and returns its
-	// certificate. The request has been checked but for its token.
-	Join(ctx context.Context, node string, request *JoinRequest) (certPEM []byte, err error)
+	// Join admits the node that asked node to be admitted. The request has been
+	// checked but for its token.
+	Join(ctx context.Context, node string, request *JoinRequest) (*Admission, error)
 }
 
 // PeerLiveness is about who lives. node is the caller, by its certificate.
@@ -236,11 +236,11 @@ func (s *peerServer) Join(ctx context.Context, in *jacov1.JoinRequest) (*jacov1.
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	certPEM, err := s.network.Log.Join(ctx, callerOf(ctx), request)
+	admission, err := s.network.Log.Join(ctx, callerOf(ctx), request)
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &jacov1.JoinResponse{Certificate: certPEM}, nil
+	return admission.message(), nil
 }
 
 // sendChunks sends data in chunks of at most 256 KiB.

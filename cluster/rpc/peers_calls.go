@@ -193,13 +193,15 @@ func (p *Peers) IssueToken(ctx context.Context, node string, authority [32]byte,
 	return issued, nil
 }
 
-// Join passes a stranger's request on to the leader, which node is taken for,
-// and returns the certificate that it issued.
-func (p *Peers) Join(ctx context.Context, node string, request *JoinRequest) ([]byte, error) {
+// Join passes a stranger's request on to the leader, which node is taken for.
+func (p *Peers) Join(ctx context.Context, node string, request *JoinRequest) (*Admission, error) {
 	var out *jacov1.JoinResponse
 	err := p.call(ctx, node, "have a node admitted by", joinTimeout, func(ctx context.Context, api jacov1.PeerClient) (err error) {
 		out, err = api.Join(ctx, request.message())
 		return err
 	})
-	return out.GetCertificate(), err
+	if err != nil {
+		return nil, err
+	}
+	return admissionOf(out)
 }

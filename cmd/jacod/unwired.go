@@ -67,7 +67,7 @@ func (unwired) Segment(context.Context, uint64, [32]byte) ([]byte, error) { retu
 func (unwired) Hello(context.Context, string) (*rpc.HelloResult, error) { return nil, errUnwired }
 
 // Join implements rpc.JoinServer.
-func (unwired) Join(context.Context, *rpc.JoinRequest) ([]byte, error) { return nil, errUnwired }
+func (unwired) Join(context.Context, *rpc.JoinRequest) (*rpc.Admission, error) { return nil, errUnwired }
 
 // Renew implements rpc.JoinServer.
 func (unwired) Renew(context.Context, string, ed25519.PublicKey) ([]byte, error) {
@@ -93,6 +93,6 @@ func (unwiredLog) IssueToken(context.Context, string, rpc.IssueTokenRequest) (*r
 }
 
 // Join implements rpc.PeerLog.
-func (unwiredLog) Join(context.Context, string, *rpc.JoinRequest) ([]byte, error) {
+func (unwiredLog) Join(context.Context, string, *rpc.JoinRequest) (*rpc.Admission, error) {
 	return nil, errUnwired
 }

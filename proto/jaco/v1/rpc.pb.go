@@ -1936,7 +1936,9 @@ func (x *JoinRequest) GetVersion() string {
 type JoinResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The node's certificate, PEM.
-	Certificate   []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	Certificate []byte `protobuf:"bytes,1,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// Who else is a member: until the log has come, the node knows them by this.
+	Members       []*MemberKey `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1978,6 +1980,75 @@ func (x *JoinResponse) GetCertificate() []byte {
 	return nil
 }
 
+func (x *JoinResponse) GetMembers() []*MemberKey {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type MemberKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port of its control port.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// SHA-256 of its certificate's public key.
+	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberKey) Reset() {
+	*x = MemberKey{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberKey) ProtoMessage() {}
+
+func (x *MemberKey) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberKey.ProtoReflect.Descriptor instead.
+func (*MemberKey) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *MemberKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberKey) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberKey) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1986,7 +2057,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2069,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2082,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 type RenewResponse struct {
@@ -2023,7 +2094,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2106,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2119,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -2195,9 +2266,14 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"public_key\x18\x05 \x01(\fR\tpublicKey\x12\x19\n" +
 	"\bseal_key\x18\x06 \x01(\tR\asealKey\x12\x14\n" +
 	"\x05proof\x18\a \x01(\fR\x05proof\x12\x18\n" +
-	"\aversion\x18\b \x01(\tR\aversion\"0\n" +
+	"\aversion\x18\b \x01(\tR\aversion\"^\n" +
 	"\fJoinResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"\x0e\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\x12,\n" +
+	"\amembers\x18\x02 \x03(\v2\x12.jaco.v1.MemberKeyR\amembers\"K\n" +
+	"\tMemberKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x0e\n" +
 	"\fRenewRequest\"1\n" +
 	"\rRenewResponse\x12 \n" +
 	"\vcertificate\x18\x01 \x01(\fR\vcertificate2\xb0\x04\n" +
@@ -2241,7 +2317,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2278,66 +2354,68 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*HelloResponse)(nil),         // 32: jaco.v1.HelloResponse
 	(*JoinRequest)(nil),           // 33: jaco.v1.JoinRequest
 	(*JoinResponse)(nil),          // 34: jaco.v1.JoinResponse
-	(*RenewRequest)(nil),          // 35: jaco.v1.RenewRequest
-	(*RenewResponse)(nil),         // 36: jaco.v1.RenewResponse
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
+	(*MemberKey)(nil),             // 35: jaco.v1.MemberKey
+	(*RenewRequest)(nil),          // 36: jaco.v1.RenewRequest
+	(*RenewResponse)(nil),         // 37: jaco.v1.RenewResponse
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	37, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	37, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	37, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	37, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	37, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 6: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
-	3,  // 7: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
-	5,  // 8: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
-	7,  // 9: jaco.v1.Control.Audit:input_type -> jaco.v1.AuditRequest
-	9,  // 10: jaco.v1.Control.Trace:input_type -> jaco.v1.TraceRequest
-	11, // 11: jaco.v1.Control.Export:input_type -> jaco.v1.ExportRequest
-	13, // 12: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
-	15, // 13: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	17, // 14: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
-	19, // 15: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
-	21, // 16: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
-	23, // 17: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
-	25, // 18: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
-	5,  // 19: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
-	27, // 20: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
-	13, // 21: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
-	29, // 22: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
-	15, // 23: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	33, // 24: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
-	31, // 25: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
-	33, // 26: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
-	35, // 27: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 28: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 29: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 30: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 31: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 32: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 33: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	14, // 34: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	16, // 35: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	18, // 36: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	20, // 37: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	22, // 38: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	24, // 39: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	26, // 40: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 41: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	28, // 42: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	14, // 43: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	30, // 44: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	16, // 45: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	34, // 46: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	32, // 47: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	34, // 48: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	36, // 49: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	28, // [28:50] is the sub-list for method output_type
-	6,  // [6:28] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	38, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	38, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	38, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	38, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	38, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	35, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
+	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
+	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
+	5,  // 9: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
+	7,  // 10: jaco.v1.Control.Audit:input_type -> jaco.v1.AuditRequest
+	9,  // 11: jaco.v1.Control.Trace:input_type -> jaco.v1.TraceRequest
+	11, // 12: jaco.v1.Control.Export:input_type -> jaco.v1.ExportRequest
+	13, // 13: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
+	15, // 14: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	17, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
+	19, // 16: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	21, // 17: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	23, // 18: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	25, // 19: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 20: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	27, // 21: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	13, // 22: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	29, // 23: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	15, // 24: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	33, // 25: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	31, // 26: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	33, // 27: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	36, // 28: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 29: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 30: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 31: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 32: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 33: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 34: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	14, // 35: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	16, // 36: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	18, // 37: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	20, // 38: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	22, // 39: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	24, // 40: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	26, // 41: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 42: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	28, // 43: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	14, // 44: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	30, // 45: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	16, // 46: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	34, // 47: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	32, // 48: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	34, // 49: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	37, // 50: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	29, // [29:51] is the sub-list for method output_type
+	7,  // [7:29] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_jaco_v1_rpc_proto_init() }
@@ -2351,7 +2429,7 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
