@@ -8,7 +8,6 @@ import (
 	"github.com/jaco-sh/jaco/desired"
 )
 
-
 // standing is what may be done with a node. It follows from the node's state,
 // from what cluster.yaml says of it, and from how many are down at once.
 type standing int
