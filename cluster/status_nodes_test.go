@@ -317,6 +317,9 @@ func TestStatusLost(t *testing.T) {
 	r := initialized(t)
 	lost := r.replicaAt(1, 1, "2", ReplicaReport{Phase: Healthy})
 	r.replicaAt(2, 2, "2", ReplicaReport{Phase: Healthy})
+	down := testNode("node-1")
+	down.State = NodeDown
+	r.must(&UpdateNode{Node: down})
 	r.must(&ApplyPlan{Lose: []string{lost.ID}})
 	next := testReplica(1, 3)
 	next.SpecHash, next.Node = "2", "node-2"

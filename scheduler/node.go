@@ -8,7 +8,6 @@ import (
 	"github.com/jaco-sh/jaco/desired"
 )
 
-
 // standing is what may be done with a node. It follows from the node's state,
 // from what cluster.yaml says of it, and from how many are down at once.
 type standing int
@@ -163,10 +162,7 @@ func (p *pass) keeperOf(s *service, sl *slot) *cluster.Replica {
 // one that is no member. What was told to stop is not waited for: its slot
 // remembers the volume without it.
 func (p *pass) isLost(s *service, r *cluster.Replica, n *node) bool {
-	switch {
-	case s.untouchable:
-		return false
-	case n == nil || n.removed && n.standing == nodeGone:
+	if n == nil || n.removed && n.standing == nodeGone {
 		return true
 	}
 	return n.standing == nodeGone && (r.Stop || !s.pinned(r))

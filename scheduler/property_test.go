@@ -52,7 +52,7 @@ func (w *world) drawRevision(t *rapid.T) {
 	w.accept(deployment, services...)
 	for _, s := range services {
 		surge := s.Update.Parallelism
-		if surge == 0 {
+		if surge == 0 || s.Update.FailureAction == desired.Continue { // which passes over replacements that failed
 			surge = 100
 		}
 		w.surge[deployment+"/"+s.Name] = max(w.surge[deployment+"/"+s.Name], surge)

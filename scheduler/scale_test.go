@@ -128,3 +128,16 @@ func TestReturnOfRetired(t *testing.T) {
 		t.Errorf("rollout %q", got)
 	}
 }
+
+// TestGlobalRollsWhileItShrinks waits for no surplus slot: the slots of a global
+// service are told apart by their nodes.
+func TestGlobalRollsWhileItShrinks(t *testing.T) {
+	m := newSim(t, "n1", "n2")
+	m.accept("shop", svc("log", "v1", 0, global, stopFirst))
+	m.settled(t)
+	m.remove("n1")
+	m.accept("shop", svc("log", "v2", 0, global, stopFirst))
+	if r := m.plan(); len(r.Plan.Stop) != 2 {
+		t.Errorf("planned %s", r)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -33,12 +34,14 @@ func large() string { return "large-" + strings.Repeat("x", 2000) }
 func TestLeaderWithFullDiskMakesWay(t *testing.T) {
 	r, full := three(t)
 	full.disk.refuse(big)
+	begun := time.Now()
 	_, err := full.propose(large())
 	if !errors.Is(err, ErrDisk) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "free space") {
 		t.Fatalf("propose: %v, want %v and advice", err, ErrDisk)
 	}
 	second := r.leader(r.others(full)...)
 	second.mustPropose("two")
+	t.Logf("another leader has committed a write after %v", time.Since(begun))
 	full.state.waitFor(t, "one two") // it takes small entries
 	if fault := full.Stats().Fault; !errors.Is(fault, syscall.ENOSPC) {
 		t.Errorf("a small entry has cleared the fault: %v", fault)
@@ -147,12 +150,14 @@ func TestLeaderWithStuckStateFallsSilent(t *testing.T) {
 				})
 			}
 			var proposals sync.WaitGroup
+			begun := time.Now()
 			for _, message := range []string{"two", "held"} {
 				proposals.Go(func() { _, _ = stuck.propose(message) })
 				eventually(t, "the state is stuck", func() bool { return stuck.Stats().Fault != nil })
 			}
 			second := r.leader(r.others(stuck)...)
 			second.mustPropose("three")
+			t.Logf("another leader has committed a write after %v", time.Since(begun))
 			if got := second.state.messages(); !strings.HasPrefix(got, "one two ") {
 				t.Errorf("the new leader has %q", got)
 			}
