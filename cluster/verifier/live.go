@@ -36,6 +36,34 @@ type liveness struct {
 	// zero when its indexes are those of one growing log. Until the leader says
 	// that there is no more, old entries may come under any index.
 	changed time.Time
+	// before is a contact of an earlier process. It says what came after it, but
+	// not that the log that is being replayed has ended.
+	before *contact
+}
+
+// recall takes in what an earlier process heard. A clock that was set back since
+// makes it worthless.
+func (l *liveness) recall(heard *Heard, now time.Time) {
+	if heard != nil && !heard.At.After(now) {
+		l.before = &contact{heard.Index, heard.At}
+	}
+}
+
+// latest returns the newest contact that the state has come up to, if it is news
+// for what is on disk. One contact in clockTolerance is enough there: to know
+// less makes the check of times laxer by as much.
+func (l *liveness) latest(kept *Heard) *Heard {
+	if len(l.contacts) == 0 || l.contacts[0].index > l.seen {
+		return nil
+	}
+	c := l.contacts[0]
+	if kept != nil && c.at.Sub(kept.At) < clockTolerance && c.at.After(kept.At) {
+		return nil
+	}
+	if kept != nil && *kept == (Heard{c.index, c.at}) {
+		return nil
+	}
+	return &Heard{c.index, c.at}
 }
 
 // hear takes in a contact.
@@ -71,8 +99,12 @@ func (l *liveness) ends(index uint64, since time.Time) bool {
 func (l *liveness) madeAfter(index uint64, now time.Time) time.Time {
 	index = max(index, l.seen+1)
 	var after time.Time
-	for _, c := range l.contacts {
-		if c.index < index || !l.changed.IsZero() {
+	contacts := l.contacts
+	if l.before != nil {
+		contacts = append(slices.Clone(contacts), *l.before)
+	}
+	for _, c := range contacts {
+		if (c.index < index || !l.changed.IsZero()) && c.at.After(after) {
 			after = c.at
 		}
 	}
@@ -100,7 +132,7 @@ func (v *Verifier) FollowSince(index uint64, asked time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.live.hear(index, asked)
-	if v.lagging {
+	if v.lagging || v.live.latest(v.record.Heard) != nil {
 		select { // the state may be all there is, though it ends early
 		case v.poke <- struct{}{}:
 		default:

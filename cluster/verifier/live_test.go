@@ -67,6 +67,59 @@ func TestAwayForAnHour(t *testing.T) {
 	}
 }
 
+// TestARestartForgetsNoContact: a leader that lies, and never tells where its log
+// ends, gets nothing dated back to before the node was stopped.
+func TestARestartForgetsNoContact(t *testing.T) {
+	stopped := func(t *testing.T) (leader, node *bench) {
+		leader, node, _ = chain(t, "web:1")
+		node.now = node.now.Add(2 * time.Hour)
+		node.FollowSince(node.index, node.now)
+		node.FollowSince(1<<60, node.now) // which says nothing, and must not take the other's place
+		node.judgeAll()
+		node.reopen()
+		return leader, node
+	}
+	t.Run("back-dated", func(t *testing.T) {
+		leader, node := stopped(t)
+		if node.accepts(leader, "web:2", node.now.Add(-time.Hour)) {
+			t.Error("a claim was taken that was dated back by an hour")
+		}
+		if r := node.Record().Refusal; r == nil || r.Reason != ReasonClock || !strings.Contains(r.Detail, "back-dated") {
+			t.Errorf("refusal %+v", r)
+		}
+	})
+	t.Run("made meanwhile", func(t *testing.T) {
+		leader, node := stopped(t)
+		node.now = node.now.Add(time.Hour)
+		if !node.accepts(leader, "web:2", node.now.Add(-30*time.Minute)) {
+			t.Errorf("an honest claim was refused: %+v", node.Record().Refusal)
+		}
+	})
+	t.Run("by a clock that was wrong", func(t *testing.T) {
+		leader, node := stopped(t)
+		node.now = node.now.Add(-90 * time.Minute)
+		node.reopen()
+		if !node.accepts(leader, "web:2", node.now.Add(-10*time.Minute)) {
+			t.Errorf("an honest claim was refused: %+v", node.Record().Refusal)
+		}
+	})
+}
+
+// TestContactsAreKeptSeldom: an idle node does not write its disk every second.
+func TestContactsAreKeptSeldom(t *testing.T) {
+	_, node, _ := chain(t, "web:1")
+	kept := map[Heard]bool{}
+	for range 601 {
+		node.now = node.now.Add(time.Second)
+		node.FollowSince(node.index, node.now)
+		node.judgeAll()
+		kept[*node.Record().Heard] = true
+	}
+	if len(kept) != 3 {
+		t.Errorf("%d contacts were kept in 10 minutes, want 3", len(kept))
+	}
+}
+
 // TestWhatALeaderSaysDoesNotWiden: a leader that overstates its log, or takes the
 // state back, gets no earlier time accepted than before it lied.
 func TestWhatALeaderSaysDoesNotWiden(t *testing.T) {

@@ -55,8 +55,18 @@ type Record struct {
 	// Pending and Refusal are shown in status.
 	Pending []signing.Pending `json:"pending,omitempty"`
 	Refusal *signing.Refusal  `json:"refusal,omitempty"`
+	// Heard is the last word of a leader on where its log ends, as far as this
+	// node's state had come: what stands above was made later, also after a
+	// restart. Nil before the first.
+	Heard *Heard `json:"heard,omitempty"`
 	// Checkpoint is what the node joined with; nil for the first member.
 	Checkpoint *Pinned `json:"checkpoint,omitempty"`
+}
+
+// Heard says that a log ended at an index at a moment of this node's clock.
+type Heard struct {
+	Index uint64    `json:"index"`
+	At    time.Time `json:"at"`
 }
 
 // Digest is a SHA-256. As text it is hexadecimal digits; the zero digest, which

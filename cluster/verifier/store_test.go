@@ -42,6 +42,7 @@ func sampleRecord() *Record {
 		}},
 		Pending: []signing.Pending{{Unit: "blog", Revision: signing.Hash{10}, Need: 1, Eligible: []string{"bob"}}},
 		Refusal: &signing.Refusal{Commit: signing.Hash{11}, Reason: signing.ReasonUnsigned, Detail: "no signature"},
+		Heard:   &Heard{Index: 81, At: time.Date(2026, 11, 23, 12, 5, 0, 0, time.UTC)},
 		Checkpoint: &Pinned{
 			Audit: AuditMark{Number: 80, Hash: Digest{15}}, Trust: Digest{16}, Done: true, Problem: "none",
 			Units: map[string]PinnedUnit{"shop": {Converged: signing.Hash{4}, Active: Digest{17}, Previous: Digest{18}}},

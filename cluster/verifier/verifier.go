@@ -116,11 +116,13 @@ func Open(config Config) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{
+	v := &Verifier{
 		config: config, store: store, journal: OpenJournal(config.Directory), record: record,
 		poke: make(chan struct{}, 1), told: map[string]bool{},
 		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, problem: record.Checkpoint.problem(),
-	}, nil
+	}
+	v.live.recall(record.Heard, config.Now())
+	return v, nil
 }
 
 // View returns what this node accepted; nil until it has been compiled, and on a
@@ -232,9 +234,26 @@ func (v *Verifier) step() error {
 			return err
 		}
 	}
+	return v.reach(snapshot.Index())
+}
+
+// reach notes that every claim up to an index was judged, and keeps what it was
+// told of that index. No view changes by that.
+func (v *Verifier) reach(index uint64) error {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.live.reached(snapshot.Index())
+	v.live.reached(index)
+	record := *v.record
+	heard := v.live.latest(record.Heard)
+	v.mu.Unlock()
+	if heard == nil {
+		return nil
+	}
+	record.Heard = heard
+	if err := v.store.Save(&record); err != nil {
+		return err
+	}
+	v.setRecord(record)
+	v.unkept = false
 	return nil
 }
 
