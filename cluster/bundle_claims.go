@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jaco-sh/jaco/signing"
 )
@@ -120,6 +121,9 @@ func (v *bundleVerifier) verifyClaims() error {
 				What: fmt.Sprintf("claim %d stands where claim %d must", claim.Number, i+1)}
 		}
 		verdict, problem := v.judge(at, claim.Claim)
+		if problem == "" {
+			problem = v.wrongTime(claim.Claim)
+		}
 		reported := BundleClaim{
 			Number: claim.Number, Index: claim.Index, Entry: claim.entry, Time: claim.Time, Commit: claim.Commit,
 		}
@@ -145,6 +149,22 @@ func (v *bundleVerifier) verifyClaims() error {
 	}
 	v.report.Accepted = at.Commit
 	return nil
+}
+
+// ReasonWrongTime is why a node refuses a claim whose entry's time is not that at
+// which it was made. The text is in journals and reports: never change it.
+const ReasonWrongTime signing.Reason = "wrong-time"
+
+// wrongTime returns what a node said that refused the claim for its time, or "".
+// Only who follows live can tell, so its word is taken: if it lies, nothing is
+// lost, as the next claim then covers the commits of this one too.
+func (v *bundleVerifier) wrongTime(claim Claim) string {
+	said, refused := v.untimely[fmt.Sprintf("%s claim %d refused (%s)", claim.Commit, claim.Number, ReasonWrongTime)]
+	if !refused {
+		return ""
+	}
+	_, why, _ := strings.Cut(said, ": ")
+	return fmt.Sprintf("%s: %s", ReasonWrongTime, why)
 }
 
 // judge verifies one claim from a position and says what is wrong with it, or

@@ -420,6 +420,39 @@ func TestRefusedClaimsAreReported(t *testing.T) {
 	}
 }
 
+// TestClaimsRefusedForTheirTime: a claim that is right but for the time of its
+// entry, which nodes that followed live refused, is not what later ones are
+// judged from.
+func TestClaimsRefusedForTheirTime(t *testing.T) {
+	r := newSignedRig(t)
+	at := r.at
+	r.push("shop:3")
+	refused := r.at.Commit
+	r.at = at
+	r.push("shop:4") // beside it
+	_, err := VerifyBundle(bytes.NewReader(r.bundle()), r.options())
+	var failed *VerificationError
+	if !errors.As(err, &failed) || failed.Entry != r.index {
+		t.Fatalf("two claims of which one is beside the other: %v", err)
+	}
+	report := func(message string) {
+		r.must(&RecordEvents{Events: []Event{{Type: EventLeaderMisbehaviour, Node: "node-1", Revision: refused, Message: message}}})
+	}
+	report("claim 4 refused (wrong-time): of another claim")
+	report("claim 3 refused (unsigned): not for its time")
+	if _, err := VerifyBundle(bytes.NewReader(r.bundle()), r.options()); !errors.As(err, &failed) {
+		t.Fatalf("refused for what is not so: %v", err)
+	}
+	report("claim 3 refused (wrong-time): its time is back-dated: by 9 min")
+	got, err := VerifyBundle(bytes.NewReader(r.bundle()), r.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "wrong-time: its time is back-dated: by 9 min"; got.Claims[2].Refused != want || got.Claims[3].Refused != "" || got.Accepted != r.at.Commit {
+		t.Errorf("claims %+v, accepted %s", got.Claims, got.Accepted)
+	}
+}
+
 func TestWriteBundleErrors(t *testing.T) {
 	r := newSignedRig(t)
 	if err := WriteBundle(failingWriter{}, r.state.Read(), r.signer); !errors.Is(err, errFull) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
@@ -22,7 +23,7 @@ func VerifyBundle(r io.Reader, opts BundleOptions) (*BundleReport, error) {
 	}
 	v := &bundleVerifier{
 		opts: opts, r: bufio.NewReader(r), chain: bundleStart(), objects: NewMemoryObjects(),
-		keys: make(map[[32]byte]string), refusedBy: make(map[string]string),
+		keys: make(map[[32]byte]string), refusedBy: make(map[string]string), untimely: make(map[string]string),
 		report: BundleReport{Claims: []BundleClaim{}, Signatures: []BundleSignature{}, Warnings: []string{}},
 	}
 	if err := v.read(); err != nil {
@@ -53,7 +54,10 @@ type bundleVerifier struct {
 	signed  [32]byte // the digest that signatures are over
 	// refusedBy holds, by commit, what nodes said when they refused a claim.
 	refusedBy map[string]string
-	report    BundleReport
+	// untimely holds it too, by commit and its beginning, for claims that were
+	// refused for their time, which no bundle can judge: see wrongTime.
+	untimely map[string]string
+	report   BundleReport
 }
 
 // bundledClaim is a claim with the place where the bundle holds it.
@@ -217,6 +221,8 @@ func (v *bundleVerifier) applied(e AuditEntry, entry Entry) error {
 		for _, event := range c.Events {
 			if event.Type == EventLeaderMisbehaviour && !event.Revision.IsZero() {
 				v.refusedBy[event.Revision.String()] = withReason(event.Node, event.Message)
+				beginning, _, _ := strings.Cut(event.Message, ":")
+				v.untimely[event.Revision.String()+" "+beginning] = event.Message
 			}
 		}
 	}

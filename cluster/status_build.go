@@ -50,6 +50,9 @@ type SoftStatus struct {
 	// that it was given, and the node acts on nothing: a history that contradicts
 	// the checkpoint; "" when there is none.
 	Problem string
+	// Misled is what the answering node refused last of what a leader gave it, ""
+	// when that was nothing, or long ago.
+	Misled string
 }
 
 // BuildStatus computes the status document. It is pure: equal inputs give

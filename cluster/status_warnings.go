@@ -13,6 +13,10 @@ func warnings(in StatusInput) []string {
 	if in.Soft.Problem != "" {
 		out = append(out, fmt.Sprintf("node %s acts on nothing: %s", in.Soft.Node, in.Soft.Problem))
 	}
+	if in.Soft.Misled != "" {
+		out = append(out, fmt.Sprintf("node %s refused what a leader gave it: %s; find out which node lied and replace it (jaco audit --type %s; docs/trust.md)",
+			in.Soft.Node, in.Soft.Misled, EventLeaderMisbehaviour))
+	}
 	if !in.Soft.Quorum {
 		return append(out, leaderless(in))
 	}

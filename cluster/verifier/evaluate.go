@@ -14,12 +14,12 @@ import (
 // Reasons that this package adds to those of signing. The values reach JSON
 // and the journal: never rename one.
 const (
-	ReasonEvidence signing.Reason = "missing-evidence" // objects that the verdict needs are not in state
-	ReasonDigest   signing.Reason = "wrong-digest"     // the claim's digest is not that of its content
-	ReasonClock    signing.Reason = "wrong-time"       // the entry's time runs back, or is off this node's clock
-	ReasonPartial  signing.Reason = "not-accepted"     // the claim goes further than the range can be accepted
-	ReasonHistory  signing.Reason = "other-history"    // the log does not continue the one that this node followed
-	ReasonForeign  signing.Reason = "foreign-history"  // the state is not the one that the checkpoint is of
+	ReasonEvidence signing.Reason = "missing-evidence"      // objects that the verdict needs are not in state
+	ReasonDigest   signing.Reason = "wrong-digest"          // the claim's digest is not that of its content
+	ReasonClock                   = cluster.ReasonWrongTime // the entry's time runs back, or is off this node's clock
+	ReasonPartial  signing.Reason = "not-accepted"          // the claim goes further than the range can be accepted
+	ReasonHistory  signing.Reason = "other-history"         // the log does not continue the one that this node followed
+	ReasonForeign  signing.Reason = "foreign-history"       // the state is not the one that the checkpoint is of
 	// ReasonAssignment is that of an assignment which no accepted revision bears out.
 	ReasonAssignment signing.Reason = "wrong-assignment"
 )

@@ -37,15 +37,30 @@ type JournalEntry struct {
 	Replica    string `json:"replica,omitempty"`
 }
 
+// Event is the report on the entry, as the audit log and Config.Misbehaviour get
+// it.
+func (e JournalEntry) Event() cluster.Event {
+	event := cluster.Event{
+		Type: cluster.EventLeaderMisbehaviour, Deployment: e.Deployment, Service: e.Service, Replica: e.Replica, Revision: e.Commit,
+	}
+	switch e.Reason {
+	case ReasonAssignment:
+		event.Message = e.Detail
+	case ReasonHistory, ReasonForeign:
+		event.Message = fmt.Sprintf("log refused (%s): %s", e.Reason, e.Detail)
+	default:
+		event.Message = fmt.Sprintf("claim %d refused (%s): %s", e.Claim, e.Reason, e.Detail)
+	}
+	return event
+}
+
 // NoteMisbehaviour writes to the journal what another part of this node refused,
 // and then tells Config.Misbehaviour of it, also when it could not be written.
 func (v *Verifier) NoteMisbehaviour(event cluster.Event) error {
-	err := v.note(JournalEntry{
+	return v.note(JournalEntry{
 		Commit: event.Revision, Reason: ReasonAssignment, Detail: event.Message,
 		Deployment: event.Deployment, Service: event.Service, Replica: event.Replica,
 	})
-	v.tell(event)
-	return err
 }
 
 // misled notes, once in the life of the process, what is wrong with the log as a
@@ -58,10 +73,6 @@ func (v *Verifier) misled(entry JournalEntry) error {
 	if err := v.note(entry); err != nil {
 		return err
 	}
-	v.tell(cluster.Event{
-		Type: cluster.EventLeaderMisbehaviour, Revision: entry.Commit,
-		Message: fmt.Sprintf("log refused (%s): %s", entry.Reason, entry.Detail),
-	})
 	if len(v.told) >= maxTold {
 		clear(v.told)
 	}
@@ -72,18 +83,27 @@ func (v *Verifier) misled(entry JournalEntry) error {
 // maxTold bounds the memory of what was reported.
 const maxTold = 256
 
-// note writes an entry to the journal, with the time by this node's clock.
+// note writes an entry to the journal, with the time by this node's clock, and
+// then tells of it, also when it could not be written.
 func (v *Verifier) note(entry JournalEntry) error {
 	entry.Time = v.config.Now().UTC()
 	v.writing.Lock()
-	defer v.writing.Unlock()
-	return v.journal.Append(entry)
+	err := v.journal.Append(entry)
+	v.writing.Unlock()
+	v.mu.Lock()
+	v.refused = &entry
+	v.mu.Unlock()
+	if v.config.Misbehaviour != nil {
+		v.config.Misbehaviour(entry.Event())
+	}
+	return err
 }
 
-func (v *Verifier) tell(event cluster.Event) {
-	if v.config.Misbehaviour != nil {
-		v.config.Misbehaviour(event)
-	}
+// LastRefused is the newest entry of the journal, nil when it has none.
+func (v *Verifier) LastRefused() *JournalEntry {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.refused
 }
 
 // Refused returns the journal, oldest first.

@@ -73,10 +73,6 @@ func (v *Verifier) refuse(record Record, claim cluster.Claim, refusal *signing.R
 	if err != nil {
 		return err
 	}
-	v.tell(cluster.Event{
-		Type: cluster.EventLeaderMisbehaviour, Revision: claim.Commit,
-		Message: fmt.Sprintf("claim %d refused (%s): %s", claim.Number, refusal.Reason, refusal.Detail),
-	})
 	record.Claim, record.Judged, record.Refusal = claim.Number, markOf(claim), refusal
 	return v.save(record, nil)
 }

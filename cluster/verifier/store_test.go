@@ -372,7 +372,7 @@ func TestJournalRotates(t *testing.T) {
 func TestNoteMisbehaviour(t *testing.T) {
 	leader, node, commits := chain(t, "web:1")
 	event := cluster.Event{
-		Type: cluster.EventLeaderMisbehaviour, Node: "n1", Deployment: "shop", Service: "web", Replica: "abc",
+		Type: cluster.EventLeaderMisbehaviour, Deployment: "shop", Service: "web", Replica: "abc",
 		Revision: commits[0], Message: "this node accepted no such spec",
 	}
 	if err := node.NoteMisbehaviour(event); err != nil {
@@ -390,8 +390,11 @@ func TestNoteMisbehaviour(t *testing.T) {
 	if diff := cmp.Diff(want, entries[0]); diff != "" {
 		t.Errorf("entry (-want +got):\n%s", diff)
 	}
-	if len(node.events) != 2 || node.events[0] != event {
+	if len(node.events) != 2 || node.events[0] != event || node.events[1] != entries[1].Event() {
 		t.Errorf("events %+v", node.events)
+	}
+	if last := node.LastRefused(); last == nil || *last != entries[1] {
+		t.Errorf("after a restart the last entry is %+v", last)
 	}
 	if err := os.RemoveAll(node.dir); err != nil {
 		t.Fatal(err)

@@ -73,6 +73,7 @@ type Verifier struct {
 	problem  error
 	lagging  bool // the state is not there yet; a contact may show that it is
 	live     liveness
+	refused  *JournalEntry // the newest of the journal
 }
 
 // PinAnchor creates the trust store of a new member: the anchor's trust is pinned,
@@ -122,6 +123,12 @@ func Open(config Config) (*Verifier, error) {
 		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, problem: record.Checkpoint.problem(),
 	}
 	v.live.recall(record.Heard, config.Now())
+	refused, err := v.journal.Read()
+	if err != nil { // nothing is judged by it
+		config.Logger.Warn("cannot read what this node refused", "error", err)
+	} else if len(refused) > 0 {
+		v.refused = &refused[len(refused)-1]
+	}
 	return v, nil
 }
 

@@ -224,28 +224,3 @@ func (m *member) noteAssignment(event cluster.Event) {
 		m.logger.Error("a refused assignment is not in the journal", "replica", event.Replica, "error", err)
 	}
 }
-
-// noteMisbehaviour keeps what was refused for the log. The journal has it
-// already: when the queue is full, the log goes without.
-func (m *member) noteMisbehaviour(event cluster.Event) {
-	event.Node = m.info.Node
-	select {
-	case m.misbehaved <- event:
-	default:
-	}
-}
-
-// reportMisbehaviour brings refused claims into the log, as far as a leader
-// takes them.
-func (m *member) reportMisbehaviour(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case event := <-m.misbehaved:
-			if err := m.recordEvents(ctx, []cluster.Event{event}); err != nil {
-				m.logger.Warn("cannot report a refused claim; it stands in the journal", "error", err)
-			}
-		}
-	}
-}

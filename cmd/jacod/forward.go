@@ -17,6 +17,10 @@ import (
 // or has just lost the leadership.
 const askAgain = 100 * time.Millisecond
 
+// followTimeout is how long an entry may take to arrive that a leader says it
+// has put into the log: one that lies must not be waited for.
+const followTimeout = 10 * time.Second
+
 // propose puts a command into the log in this node's name, by whoever leads,
 // and waits until this node has applied it. It is tried again until ctx ends
 // while there is no leader: what a node says of itself may be said twice.
@@ -44,7 +48,12 @@ func (m *member) proposeTo(ctx context.Context, leader string, command cluster.C
 	if err != nil {
 		return err
 	}
-	return m.waitApplied(ctx, result.Index)
+	bounded, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	if err := m.waitApplied(bounded, result.Index); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("node %s %w: %w", leader, rpc.ErrUnreachable, err)
+	}
+	return context.Cause(ctx)
 }
 
 // proposeHere is for what only a leader proposes: it does not look for another.

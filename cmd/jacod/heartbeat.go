@@ -84,25 +84,32 @@ func (p *pulse) contact(ctx context.Context, leader string) {
 	p.leader, p.term, p.asked = leader, term, now
 	m.verifier.FollowSince(soft.Index, now)
 	select {
-	case m.goal <- soft.Index:
-	default: // an earlier goal is waited for
+	case <-m.goal: // nobody has looked at the earlier one
+	default:
 	}
+	m.goal <- soft.Index // there is room, and nobody else sends
 }
 
 // awaitCurrent waits until the state holds what the cluster had committed when
 // this node first heard of its leader: before, nothing is started and nothing is
 // a stray.
 func (m *member) awaitCurrent(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-m.current:
-		return nil
-	case index := <-m.goal:
-		if err := m.waitApplied(ctx, index); err == nil {
+	goal, known := uint64(0), false
+	for {
+		changed := m.state.Changed()
+		if known && m.state.Read().Index() >= goal {
 			m.setCurrent.Do(func() { close(m.current) })
+			return nil
 		}
-		return nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.current:
+			return nil
+		case goal = <-m.goal: // a later leader's word counts: the one before may have lied
+			known = true
+		case <-changed:
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ type member struct {
 	// when this node came up: before, nothing is started and nothing is a stray.
 	current    chan struct{}
 	setCurrent sync.Once
-	misbehaved chan cluster.Event
+	misbehaved chan struct{}
 }
 
 // newIdentityStore opens the node's keys.
@@ -71,7 +71,7 @@ func newIdentityStore(dataDir string, clock func() time.Time) *identity.Store {
 func openMember(ctx context.Context, config Config, logger *slog.Logger, clock func() time.Time, info membership, operator *rpc.Server) (*member, error) {
 	m := &member{
 		config: config, info: info, logger: logger, clock: clock, operator: operator,
-		current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
+		current: make(chan struct{}), misbehaved: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
 		pokes: make(chan struct{}, 1),
 	}
 	m.peers = rpc.NewPeers(m.peerConfig, logger.With("component", "peers"))
