@@ -200,9 +200,26 @@ func (f forgery) wanted(a answer, w *witness, nodes []string) []func(verifier.Jo
 	return all
 }
 
-// TestForgedLog puts every lie into the log that honest nodes follow live.
-func TestForgedLog(t *testing.T) {
+// TestForgedLeader has a leader lie by the log, then by a snapshot.
+func TestForgedLeader(t *testing.T) {
 	s := newTrial(t)
+	t.Run("log", func(t *testing.T) {
+		s.on(t)
+		s.byLog(t)
+	})
+	if !t.Failed() {
+		t.Run("snapshot", func(t *testing.T) {
+			s.on(t)
+			s.bySnapshot(t)
+		})
+	}
+}
+
+// on makes a test the one that fails.
+func (s *trial) on(t *testing.T) { s.t, s.T = t, t }
+
+// byLog puts every lie into the log that honest nodes follow live.
+func (s *trial) byLog(t *testing.T) {
 	liar := s.Leader()
 	var honest []stage.Member
 	var names []string
@@ -285,6 +302,7 @@ func (s *trial) afterwards(t *testing.T, liar stage.Member, witnesses []*witness
 		}
 	}
 	next := s.Deploy(compose("after the lies", ""))
+	s.revisions = append(s.revisions, next)
 	s.runsEverywhere(t, next)
 	for _, m := range s.Members() {
 		m.T = t

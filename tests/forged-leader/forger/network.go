@@ -14,8 +14,17 @@ import (
 var errSilent = errors.New("this node has nothing to say")
 
 // farAhead is added to the end of the log when a member asks for it: if it
-// believed that, everything that comes would pass for old.
+// believed that, everything that comes would pass for old. Who was given a
+// forged state hears the truth: it shall act on it.
 const farAhead = 1 << 32
+
+func (l liar) end() uint64 {
+	index := l.state.Read().Index()
+	if !l.history.wasForged() {
+		index += farAhead
+	}
+	return index
+}
 
 // serve answers members.
 func (f *forger) serve(ctx context.Context, control *rpc.Listener) error {
@@ -42,7 +51,7 @@ var (
 // Propose implements rpc.PeerLog: it drops the report and says that it is in
 // the log.
 func (l liar) Propose(context.Context, string, cluster.Entry) (cluster.Result, error) {
-	return cluster.Result{Index: l.state.Read().Index()}, nil
+	return cluster.Result{Index: l.end()}, nil
 }
 
 // IssueToken implements rpc.PeerLog.
@@ -61,7 +70,7 @@ func (liar) Heartbeat(context.Context, cluster.Heartbeat) (time.Time, error) { r
 // Soft implements rpc.PeerLiveness.
 func (l liar) Soft(context.Context) (*cluster.LeaderStatus, error) {
 	return &cluster.LeaderStatus{
-		Leader: l.identity.Node(), Index: l.state.Read().Index() + farAhead, Nodes: map[string]cluster.NodeSoft{}, FetchedAt: time.Now(),
+		Leader: l.identity.Node(), Index: l.end(), Nodes: map[string]cluster.NodeSoft{}, FetchedAt: time.Now(),
 	}, nil
 }
 

@@ -127,10 +127,11 @@ func (f *fsm) Apply(entry *raft.Log) any {
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
-	if f.history.forged == nil {
+	forged := f.history.instead()
+	if forged == nil {
 		return nil, errors.New("nothing was forged")
 	}
-	return bytesSnapshot(f.history.forged), nil
+	return bytesSnapshot(forged), nil
 }
 
 // Restore implements raft.FSM.

@@ -29,6 +29,20 @@ func (h *history) keep(index uint64, data []byte) {
 	h.entries[index] = bytes.Clone(data)
 }
 
+func (h *history) replace(forged []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forged = forged
+}
+
+func (h *history) instead() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.forged
+}
+
+func (h *history) wasForged() bool { return h.instead() != nil }
+
 // snapshot makes a state of another history, in itself without a flaw, and
 // drops the log, so that a node that lags is given that state.
 func (f *forger) snapshot(ctx context.Context, r request) (answer, error) {
@@ -73,7 +87,7 @@ func (f *forger) snapshot(ctx context.Context, r request) (answer, error) {
 	if err := state.Save(&saved); err != nil {
 		return a, err
 	}
-	f.history.forged = saved.Bytes()
+	f.history.replace(saved.Bytes())
 	if err := f.raft.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return a, fmt.Errorf("take a snapshot: %w", err)
 	}
