@@ -35,6 +35,7 @@ type figure struct {
 	scale     float64
 	want      float64 // ours/reference at most
 	suite     bool    // needs a rig
+	times     int     // a run measures so often; 0: for a second
 }
 
 var figures = []figure{
@@ -42,6 +43,11 @@ var figures = []figure{
 	{name: "compute-full", directory: "scheduler", ours: "ComputeFull", budget: 250, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-one", directory: "scheduler", ours: "ComputeOne", budget: 10, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},
+	{name: "push-vs-floor-3", directory: "tests/bench/versus", ours: "Push", reference: "Engines", unit: "ms/op", scale: 1, want: 1.3, suite: true, times: 1},
+	{name: "push-vs-swarm", directory: "tests/bench/versus", ours: "Push", reference: "SwarmDeploy", unit: "ms/op", scale: 1, want: 0.8, suite: true, times: 1},
+	{name: "update-vs-swarm", directory: "tests/bench/versus", ours: "Update", reference: "SwarmUpdate", unit: "ms/op", scale: 1, want: 0.7, suite: true, times: 1},
+	{name: "node-loss-vs-swarm", directory: "tests/bench/versus", ours: "NodeLoss", reference: "SwarmNodeLoss", unit: "ms/op", scale: 1, want: 0.5, suite: true, times: 1},
+	{name: "leader-failover", directory: "cluster/consensus", ours: "Failover", budget: 1200, unit: "ms-p50", scale: 1, want: 1, times: 10},
 }
 
 // runs is how often each benchmark runs; the median counts.
@@ -88,6 +94,9 @@ func (f figure) measure(ctx context.Context, out io.Writer) error {
 		names += "|" + f.reference
 	}
 	arguments := []string{"-run", "^$", "-bench", "^Benchmark(" + names + ")$", "-count", strconv.Itoa(runs), "-timeout", "30m"}
+	if f.times > 0 {
+		arguments = append(arguments, "-benchtime", fmt.Sprintf("%dx", f.times))
+	}
 	command := exec.CommandContext(ctx, "go", append(append([]string{"test"}, arguments...), "./"+f.directory)...)
 	if f.suite {
 		bin, err := buildPrograms(ctx, strings.TrimPrefix(f.directory, "tests/"))

@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/jaco-sh/jaco/tests/bench/floor"
 	"github.com/jaco-sh/jaco/tests/rig"
 	"github.com/jaco-sh/jaco/tests/stage"
 )
@@ -19,8 +18,6 @@ func TestMain(m *testing.M) { rig.Main(m, "bench/push") }
 const (
 	servicesCount = 3
 	replicas      = 3
-	interval      = time.Second // of the healthcheck
-	workers       = 4           // that create and start at a time
 )
 
 // BenchmarkPush measures from git push to 9 healthy containers.
@@ -61,7 +58,9 @@ func BenchmarkEngine(b *testing.B) {
 		round++
 		label := fmt.Sprint("bench-", round)
 		start := time.Now()
-		createAll(b, engine, label)
+		if err := floor.Create(b.Context(), engine, stage.Image+":1", label, servicesCount*replicas); err != nil {
+			b.Fatal(err)
+		}
 		waitHealthy(b, engine, "bench="+label)
 		total += time.Since(start)
 		for _, c := range rig.Must[[]rig.Container](b)(engine.Containers(b.Context(), "bench="+label)) {
@@ -71,41 +70,6 @@ func BenchmarkEngine(b *testing.B) {
 		}
 	}
 	report(b, total)
-}
-
-// createAll creates a network and 9 containers on it by the plain API.
-func createAll(b *testing.B, engine *rig.Docker, label string) {
-	b.Helper()
-	network := map[string]any{"Name": label, "Driver": "bridge"}
-	if err := engine.Do(b.Context(), "POST", "/networks/create", network, nil); err != nil {
-		b.Fatal(err)
-	}
-	group, ctx := errgroup.WithContext(b.Context())
-	group.SetLimit(workers)
-	for i := range servicesCount * replicas {
-		group.Go(func() error { return createOne(ctx, engine, label, fmt.Sprintf("%s-%d", label, i)) })
-	}
-	if err := group.Wait(); err != nil {
-		b.Fatal(err)
-	}
-}
-
-func createOne(ctx context.Context, engine *rig.Docker, label, name string) error {
-	body := map[string]any{
-		"Image":  stage.Image + ":1",
-		"Labels": map[string]string{"bench": label},
-		"Healthcheck": map[string]any{
-			"Test":     []string{"CMD", "/web", "-probe", "http://127.0.0.1:8080/healthz"},
-			"Interval": interval.Nanoseconds(), "Retries": 3,
-		},
-		"HostConfig":       map[string]any{"NetworkMode": label},
-		"NetworkingConfig": map[string]any{"EndpointsConfig": map[string]any{label: map[string]any{}}},
-	}
-	var created struct{ ID string }
-	if err := engine.Do(ctx, "POST", "/containers/create?name="+name, body, &created); err != nil {
-		return err
-	}
-	return engine.Do(ctx, "POST", "/containers/"+created.ID+"/start", nil, nil)
 }
 
 func waitHealthy(b *testing.B, engine *rig.Docker, label string) {
