@@ -109,29 +109,6 @@ func (m *member) notLeader() error {
 	return &rpc.NotLeaderError{Leader: leader}
 }
 
-// memberName implements identity.MemberCheck over the member table; the node
-// knows itself before the table does, and those who bring it the table by what
-// it was told when it joined.
-func (m *member) memberName(keyHash [32]byte) (string, bool) {
-	if keyHash == m.identity.KeyHash() {
-		return m.info.Node, true
-	}
-	nodes := m.state.Read().Nodes()
-	for i := range nodes {
-		if nodes[i].CertificateKey == keyHash {
-			return nodes[i].Name, true
-		}
-	}
-	if len(nodes) == 0 {
-		for _, peer := range m.info.Peers {
-			if peer.Key == keyHash {
-				return peer.Name, true
-			}
-		}
-	}
-	return "", false
-}
-
 // raftConfig is how this node proves itself to the one with the given address,
 // and whom it expects there.
 func (m *member) raftConfig(address string) (*tls.Config, error) {
@@ -151,56 +128,4 @@ func (m *member) peerConfig(node string) (address string, config *tls.Config, er
 		}
 	}
 	return "", nil, fmt.Errorf("node %s: %w", node, identity.ErrNotMember)
-}
-
-// known are the members as far as this node knows them.
-func (m *member) known() []rpc.MemberKey {
-	nodes := m.state.Read().Nodes()
-	if len(nodes) == 0 {
-		return m.info.Peers
-	}
-	return memberKeys(nodes)
-}
-
-func memberKeys(nodes []cluster.Node) []rpc.MemberKey {
-	keys := make([]rpc.MemberKey, len(nodes))
-	for i := range nodes {
-		keys[i] = rpc.MemberKey{Name: nodes[i].Name, Address: nodes[i].Address, Key: nodes[i].CertificateKey}
-	}
-	return keys
-}
-
-// watchMembers cuts off who is a member no more, on both ends.
-func (m *member) watchMembers(ctx context.Context) error {
-	var before []rpc.MemberKey
-	for {
-		changed := m.state.Changed()
-		if now := m.known(); !sameMembers(before, now) {
-			before = now
-			names := make([]string, len(now))
-			for i := range now {
-				names[i] = now[i].Name
-			}
-			m.control.Recheck()
-			m.peers.Keep(names)
-			m.pokeBeat() // who has just come is heard at once
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
-}
-
-func sameMembers(a, b []rpc.MemberKey) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -29,6 +29,7 @@ import (
 type member struct {
 	config Config
 	info   membership
+	saved  atomic.Pointer[membership] // as it stands on disk, with who was a member last
 	logger *slog.Logger
 	clock  func() time.Time
 
@@ -74,6 +75,7 @@ func openMember(ctx context.Context, config Config, logger *slog.Logger, clock f
 		current: make(chan struct{}), misbehaved: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
 		pokes: make(chan struct{}, 1),
 	}
+	m.saved.Store(&info)
 	m.peers = rpc.NewPeers(m.peerConfig, logger.With("component", "peers"))
 	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -167,7 +169,7 @@ func (m *member) Run(ctx context.Context) error {
 	group, partsContext := errgroup.WithContext(partsContext)
 	for _, part := range []func(context.Context) error{
 		m.control.Run, m.peers.Run, m.consensus.Run, m.verifier.Run, m.agent.Run, m.serveMembers, m.lead,
-		(&pulse{member: m}).run, m.awaitCurrent, m.watchMembers, m.syncOwn, m.passPokes, m.fetchSegments, m.renew, m.settleIn, m.reportMisbehaviour,
+		(&pulse{member: m}).run, m.awaitCurrent, m.watchMembers, m.syncOwn, m.passPokes, m.fetchSegments, m.renew, m.reportMisbehaviour,
 	} {
 		group.Go(func() error { return part(partsContext) })
 	}
@@ -182,27 +184,6 @@ func (m *member) Run(ctx context.Context) error {
 		err = nil
 	}
 	return errors.Join(err, m.Close())
-}
-
-// settleIn forgets, once the log has come, that this node was given an empty
-// one: from then on an empty one is a lost one.
-func (m *member) settleIn(ctx context.Context) error {
-	if !m.info.Joining {
-		return nil
-	}
-	for {
-		changed := m.state.Changed()
-		if m.state.Read().Meta() != nil {
-			settled := m.info
-			settled.Joining = false
-			return saveMembership(m.config.DataDir, settled)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		}
-	}
 }
 
 func (t *term) schedule(ctx context.Context) error {

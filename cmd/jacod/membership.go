@@ -21,8 +21,8 @@ type membership struct {
 	Branch  string `json:"branch"`  // as advice names it
 	// Joining says that the log was still to come when this was written.
 	Joining bool `json:"joining,omitempty"`
-	// Peers are the members at the time of joining: they are known by this until
-	// the log brings the member table.
+	// Peers are the members as they were last known, at first at the time of
+	// joining. They count until the state is current.
 	Peers []rpc.MemberKey `json:"peers,omitempty"`
 }
 

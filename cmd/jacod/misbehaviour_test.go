@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
-	"math"
 	"testing"
-	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -40,27 +37,4 @@ func TestNotIn(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestALiarKeepsNobodyWaiting: a node that was told by a lying leader how far the
-// log is, is current as soon as it is as far as the next one says.
-func TestALiarKeepsNobodyWaiting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		state, err := cluster.NewState(cluster.NewMemoryObjects(), cluster.NewMemoryAudit())
-		check(t, err)
-		m := &member{state: state, goal: make(chan uint64, 1), current: make(chan struct{})}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = m.awaitCurrent(ctx) }()
-		m.goal <- math.MaxUint64
-		synctest.Wait()
-		if m.isCurrent() {
-			t.Fatal("it is current before it is as far")
-		}
-		m.goal <- 0
-		synctest.Wait()
-		if !m.isCurrent() {
-			t.Error("it still waits for what the liar said")
-		}
-	})
 }

@@ -47,6 +47,9 @@ type forger struct {
 	state    *cluster.State
 	history  *history
 	raft     *leader
+	// saved are the members as jacod saved them: its state is empty until
+	// somebody leads.
+	saved []rpc.MemberKey
 }
 
 func run(ctx context.Context, data, listen, scratch string) error {
@@ -81,6 +84,15 @@ func open(data string) (*forger, error) {
 	if f.identity, err = identity.NewStore(filepath.Join(data, "identity"), time.Now, rand.Reader).Load(); err != nil {
 		return nil, err
 	}
+	file, err := os.ReadFile(filepath.Join(data, "member.json"))
+	if err != nil {
+		return nil, err
+	}
+	var saved struct{ Peers []rpc.MemberKey }
+	if err := json.Unmarshal(file, &saved); err != nil {
+		return nil, err
+	}
+	f.saved = saved.Peers
 	audit, err := cluster.OpenAudit(filepath.Join(data, "audit"))
 	if err != nil {
 		return nil, err
@@ -92,14 +104,26 @@ func open(data string) (*forger, error) {
 	return f, err
 }
 
-// member looks a key up in the member table, as jacod does.
+// member looks a key up among the members, as jacod does.
 func (f *forger) member(key [32]byte) (string, bool) {
-	for _, node := range f.state.Read().Nodes() {
-		if node.CertificateKey == key {
-			return node.Name, true
+	for _, peer := range f.members() {
+		if peer.Key == key {
+			return peer.Name, true
 		}
 	}
 	return "", false
+}
+
+func (f *forger) members() []rpc.MemberKey {
+	nodes := f.state.Read().Nodes()
+	if len(nodes) == 0 {
+		return f.saved
+	}
+	members := make([]rpc.MemberKey, len(nodes))
+	for i, node := range nodes {
+		members[i] = rpc.MemberKey{Name: node.Name, Address: node.Address, Key: node.CertificateKey}
+	}
+	return members
 }
 
 // answer is one line of the output.

@@ -62,7 +62,8 @@ func openRaft(dir, scratch, address string, f *forger, listener net.Listener) (*
 }
 
 func (l *leader) close() error {
-	err := errors.Join(l.raft.Shutdown().Error(), l.transport.Close(), l.store.Close())
+	// Raft closes its transport.
+	err := errors.Join(l.raft.Shutdown().Error(), l.store.Close())
 	if err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
@@ -77,7 +78,7 @@ func (l *leader) seize(ctx context.Context) error {
 	defer tick.Stop()
 	for l.raft.State() != raft.Leader {
 		if leader, _ := l.raft.LeaderWithID(); leader != "" || l.raft.State() == raft.Follower {
-			l.transport.inject(&raft.TimeoutNowRequest{})
+			l.transport.inject(&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}})
 		}
 		select {
 		case <-tick.C:
@@ -156,7 +157,7 @@ func (bytesSnapshot) Release() {}
 
 // dialConfig is how this node proves itself to a member.
 func (f *forger) dialConfig(address string) (*tls.Config, error) {
-	for _, node := range f.state.Read().Nodes() {
+	for _, node := range f.members() {
 		if node.Address == address {
 			return f.identity.ClientConfig(node.Name, identity.ProtocolRaft, f.member), nil
 		}
