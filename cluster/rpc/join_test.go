@@ -335,7 +335,10 @@ func TestProofBindsEverything(t *testing.T) {
 func TestRequestsAreCheckedOnArrival(t *testing.T) {
 	c, s := oneNode(t)
 	s.node.join = func(*JoinRequest) (*Admission, error) { t.Error("a bad request got through"); return nil, nil }
-	s.node.pass = func(string, *JoinRequest) (*Admission, error) { t.Error("a bad request was passed on"); return nil, nil }
+	s.node.pass = func(string, *JoinRequest) (*Admission, error) {
+		t.Error("a bad request was passed on")
+		return nil, nil
+	}
 	peers, _ := c.peers(t, c.node(t, "node-2"), s)
 	token := c.token(t, cluster.TokenJoin, [32]byte{})
 	client := NewJoinClient(s.address(), c.clock)

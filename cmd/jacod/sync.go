@@ -155,10 +155,10 @@ func (m *member) passPoke(ctx context.Context) {
 func (m *member) refresh(ctx context.Context, revision string) (head string, contains bool, err error) {
 	for {
 		node := m.syncNode()
-		switch {
-		case node == "":
+		switch node {
+		case "":
 			err = errNoSync
-		case node == m.info.Node:
+		case m.info.Node:
 			head, contains, err = m.refreshHere(ctx, revision)
 		default:
 			head, contains, err = m.peers.Refresh(ctx, node, revision)
