@@ -181,7 +181,7 @@ type proposer struct {
 
 // Propose implements scheduler.Proposer.
 func (p proposer) Propose(ctx context.Context, command cluster.Command) error {
-	return p.member.propose(ctx, command)
+	return p.member.proposeHere(ctx, command)
 }
 
 // agentState shows the agent the assignments.
@@ -210,29 +210,22 @@ func (r *reporter) Record(ctx context.Context, events []cluster.Event) error {
 	return r.member.recordEvents(ctx, events)
 }
 
-// NodeState implements agent.Reporter. What is recorded already is not written
-// again.
-func (r *reporter) NodeState(ctx context.Context, status agent.NodeStatus) error {
-	m := r.member
-	recorded, found := m.state.Read().Node(m.info.Node)
-	if !found {
-		return fmt.Errorf("node %s is not in the member table yet", m.info.Node)
-	}
-	node := recorded
-	node.State, node.Reason, node.Version = cluster.NodeReady, status.Reason, version
-	if !status.Ready {
-		node.State = cluster.NodeNotReady
-	}
-	if status.Info.CPU > 0 {
-		node.CPU, node.Memory = status.Info.CPU, status.Info.Memory
-	}
-	if node == recorded {
-		return nil
-	}
-	return m.propose(ctx, &cluster.UpdateNode{Node: node})
+// NodeState implements agent.Reporter: heartbeats carry it, and the leader
+// writes what it means.
+func (r *reporter) NodeState(_ context.Context, status agent.NodeStatus) error {
+	r.member.engineStatus.Store(&status)
+	r.member.pokeBeat()
+	return nil
 }
 
-// noteMisbehaviour keeps a refused claim for the log. The journal has it
+// noteAssignment keeps an assignment that no honest leader makes.
+func (m *member) noteAssignment(event cluster.Event) {
+	if err := m.verifier.NoteMisbehaviour(event); err != nil {
+		m.logger.Error("a refused assignment is not in the journal", "replica", event.Replica, "error", err)
+	}
+}
+
+// noteMisbehaviour keeps what was refused for the log. The journal has it
 // already: when the queue is full, the log goes without.
 func (m *member) noteMisbehaviour(event cluster.Event) {
 	event.Node = m.info.Node

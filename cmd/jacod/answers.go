@@ -10,9 +10,7 @@ import (
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
 	"github.com/jaco-sh/jaco/cluster/verifier"
-	"github.com/jaco-sh/jaco/gitsync"
 	"github.com/jaco-sh/jaco/scheduler"
-	"github.com/jaco-sh/jaco/signing"
 )
 
 // answers is what the control service says for a member.
@@ -37,6 +35,14 @@ func (a *answers) Status() *cluster.Status {
 	if fault := m.consensus.Stats().Fault; fault != nil {
 		input.Soft.Fault = fault.Error()
 	}
+	if problem := m.verifier.Problem(); problem != nil {
+		input.Soft.Problem = problem.Error()
+	}
+	input.Soft.Quorum, input.Soft.Voters = m.consensus.Quorum(), map[string]bool{}
+	for _, server := range m.consensus.Servers() {
+		input.Soft.Voters[server.Name] = server.Voter
+	}
+	input.Soft.FromLeader = a.fromLeader(leader)
 	if syncer := m.syncer.Load(); syncer != nil {
 		soft := syncer.Status()
 		input.Soft.Head, input.Soft.FetchedAt, input.Soft.Fetching = soft.Head, soft.FetchedAt, soft.Fetching
@@ -50,50 +56,36 @@ func (a *answers) Status() *cluster.Status {
 	return cluster.BuildStatus(input)
 }
 
+// softTimeout bounds asking the leader: a status without its answer is one too.
+const softTimeout = time.Second
+
+// fromLeader is what only the leader knows, nil when it does not answer.
+func (a *answers) fromLeader(leader string) *cluster.LeaderStatus {
+	m := a.member
+	if t := m.term.Load(); t != nil {
+		return t.status()
+	}
+	if leader == "" || leader == m.info.Node {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), softTimeout)
+	defer cancel()
+	status, err := m.peers.Soft(ctx, leader)
+	if err != nil {
+		m.logger.Debug("the leader does not say what it knows", "leader", leader, "error", err)
+		return nil
+	}
+	return status
+}
+
 // Changed implements rpc.Member.
 func (a *answers) Changed() (state, view <-chan struct{}) {
 	return a.member.state.Changed(), a.member.verifier.Changed()
 }
 
-// errNoSync is returned while no node follows the repository.
-var errNoSync = errors.New("no leader follows the repository right now")
-
 // Refresh implements rpc.Member.
 func (a *answers) Refresh(ctx context.Context, revision string) (string, bool, error) {
-	syncer, head, err := a.refresh(ctx)
-	if err != nil {
-		return "", false, err
-	}
-	contains := false
-	if revision != "" {
-		if contains, err = syncer.Contains(head, revision); err != nil {
-			return "", false, err
-		}
-	}
-	return head.String(), contains, nil
-}
-
-// syncerEvery is how often it is looked whether this node leads again.
-const syncerEvery = 100 * time.Millisecond
-
-// refresh asks the sync. Between two terms of leadership there is none: it
-// waits for the next for as long as ctx allows.
-func (a *answers) refresh(ctx context.Context) (*gitsync.Syncer, signing.Hash, error) {
-	ticker := time.NewTicker(syncerEvery)
-	defer ticker.Stop()
-	for {
-		if syncer := a.member.syncer.Load(); syncer != nil {
-			head, err := syncer.Refresh(ctx)
-			if !errors.Is(err, gitsync.ErrNotRunning) {
-				return syncer, head, err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil, signing.Hash{}, fmt.Errorf("%w: %w", errNoSync, ctx.Err())
-		case <-ticker.C:
-		}
-	}
+	return a.member.refresh(ctx, revision)
 }
 
 // Trace implements rpc.Member: what the log reports, and as far as signatures
@@ -156,20 +148,42 @@ func (a *answers) Audit(ctx context.Context, filter cluster.AuditFilter, follow 
 	}
 }
 
-// Lines implements rpc.Log.
+// Lines implements rpc.Log: the lines of every node's replicas.
 func (a *answers) Lines(ctx context.Context, request rpc.LogsRequest, each func(rpc.LogLine) error) error {
-	var selected []cluster.Replica
-	for _, r := range a.member.state.Read().ReplicasOf(request.Deployment) {
-		if r.ContainerID != "" && (request.Service == "" || r.Service == request.Service) {
-			selected = append(selected, r)
-		}
-	}
-	if len(selected) == 0 {
+	m := a.member
+	replicas := m.logged(request)
+	if len(replicas) == 0 {
 		name := request.Deployment
 		if request.Service != "" {
 			name += "/" + request.Service
 		}
 		return fmt.Errorf("no container of %s: %w", name, rpc.ErrNotFound)
 	}
-	return mergeLogs(ctx, a.member.agent, selected, request, each)
+	var local []cluster.Replica
+	others := map[string]bool{}
+	for _, r := range replicas {
+		if r.Node == m.info.Node {
+			local = append(local, r)
+		} else {
+			others[r.Node] = true
+		}
+	}
+	streams := m.localStreams(request, local)
+	for node := range others {
+		streams = append(streams, func(ctx context.Context, line func(rpc.LogLine) error) error {
+			return m.peers.Logs(ctx, node, request, line)
+		})
+	}
+	return mergeStreams(ctx, request.Follow, streams, each)
+}
+
+// logged are the replicas whose lines are asked for.
+func (m *member) logged(request rpc.LogsRequest) []cluster.Replica {
+	var selected []cluster.Replica
+	for _, r := range m.state.Read().ReplicasOf(request.Deployment) {
+		if r.ContainerID != "" && r.Phase != cluster.Lost && (request.Service == "" || r.Service == request.Service) {
+			selected = append(selected, r)
+		}
+	}
+	return selected
 }

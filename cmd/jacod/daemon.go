@@ -31,13 +31,14 @@ type daemon struct {
 	clock   func() time.Time
 	control *rpc.Server
 	genesis chan genesisJob
+	joins   chan joinJob
 	member  atomic.Pointer[member] // nil before there is a cluster
 	address string                 // host:port that other nodes reach
 }
 
 func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {
-	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob)}
-	d.control = rpc.NewServer(d, unwired{})
+	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob), joins: make(chan joinJob)}
+	d.control = rpc.NewServer(d, d)
 	return d
 }
 
@@ -102,7 +103,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 		if err := endInit(d.config.DataDir); err != nil {
 			return err
 		}
-		m, err := openMember(ctx, d.config, d.logger, d.clock, info)
+		m, err := openMember(ctx, d.config, d.logger, d.clock, info, d.control)
 		if err != nil {
 			return err
 		}
@@ -111,7 +112,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	d.logger.Info("this node belongs to no cluster yet; waiting for jaco bootstrap init")
+	d.logger.Info("this node belongs to no cluster yet; waiting for jaco bootstrap init or join")
 	for {
 		select {
 		case <-ctx.Done():
@@ -125,6 +126,15 @@ func (d *daemon) supervise(ctx context.Context) error {
 			if err == nil {
 				return wait()
 			}
+		case job := <-d.joins:
+			m, err := d.runJoin(ctx, job)
+			if err == nil {
+				d.attach(m)
+			}
+			job.done <- err
+			if err == nil {
+				return m.Run(ctx)
+			}
 		}
 	}
 }
@@ -132,7 +142,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 func (d *daemon) attach(m *member) {
 	d.member.Store(m)
 	answers := &answers{member: m}
-	d.control.Attach(answers, answers, unwired{})
+	d.control.Attach(answers, answers, door{m})
 }
 
 // status is nil before there is a cluster.

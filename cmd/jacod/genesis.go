@@ -76,7 +76,7 @@ func (d *daemon) runGenesis(ctx context.Context, job genesisJob) (m *member, wai
 	if err := g.prepare(ctx); err != nil {
 		return nil, nil, err
 	}
-	if m, err = openMember(ctx, d.config, d.logger, d.clock, g.info); err != nil {
+	if m, err = openMember(ctx, d.config, d.logger, d.clock, g.info, d.control); err != nil {
 		return nil, nil, err
 	}
 	if err := m.consensus.Bootstrap(); err != nil {

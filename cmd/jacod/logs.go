@@ -17,9 +17,16 @@ type logReader interface {
 	Logs(ctx context.Context, r cluster.Replica, o agent.LogOptions, line func(agent.LogLine) error) error
 }
 
-// mergeLogs reads the logs of all replicas at once. Without follow, lines come
-// in the order of their times; with follow, as they are written.
-func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica, request rpc.LogsRequest, each func(rpc.LogLine) error) error {
+// logStream calls line for each line of one source until it ends.
+type logStream func(ctx context.Context, line func(rpc.LogLine) error) error
+
+// localStreams are the logs of replicas of this node, a stream each.
+func (m *member) localStreams(request rpc.LogsRequest, replicas []cluster.Replica) []logStream {
+	return replicaStreams(m.agent, replicas, request)
+}
+
+// replicaStreams makes a stream of each replica's log.
+func replicaStreams(reader logReader, replicas []cluster.Replica, request rpc.LogsRequest) []logStream {
 	options := agent.LogOptions{Follow: request.Follow, Since: request.Since}
 	switch {
 	case request.Tail > 0:
@@ -29,33 +36,46 @@ func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica
 	case request.Tail == 0: // for the engine, 0 is all
 		options.Since = time.Now()
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	streams := make([]chan rpc.LogLine, len(replicas))
-	all := make(chan rpc.LogLine)
-	readers, readContext := errgroup.WithContext(ctx)
+	streams := make([]logStream, len(replicas))
 	for i, r := range replicas {
-		out := all
-		if !request.Follow {
-			streams[i] = make(chan rpc.LogLine)
-			out = streams[i]
-		}
-		readers.Go(func() error {
-			if !request.Follow {
-				defer close(out)
-			}
-			err := reader.Logs(readContext, r, options, func(line agent.LogLine) error {
-				merged := rpc.LogLine{Service: r.Service, Slot: r.Slot, Replica: r.ID, Time: line.Time, Stderr: line.Stderr, Text: []byte(line.Text)}
-				select {
-				case <-readContext.Done():
-					return readContext.Err()
-				case out <- merged:
-					return nil
-				}
+		streams[i] = func(ctx context.Context, line func(rpc.LogLine) error) error {
+			err := reader.Logs(ctx, r, options, func(l agent.LogLine) error {
+				return line(rpc.LogLine{Service: r.Service, Slot: r.Slot, Replica: r.ID, Time: l.Time, Stderr: l.Stderr, Text: []byte(l.Text)})
 			})
 			if errors.Is(err, agent.ErrNotFound) {
 				return nil // removed meanwhile
 			}
 			return err
+		}
+	}
+	return streams
+}
+
+// mergeStreams reads all streams at once. Without follow, lines come in the
+// order of their times; with follow, as they are written.
+func mergeStreams(ctx context.Context, follow bool, sources []logStream, each func(rpc.LogLine) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	streams := make([]chan rpc.LogLine, len(sources))
+	all := make(chan rpc.LogLine)
+	readers, readContext := errgroup.WithContext(ctx)
+	for i, source := range sources {
+		out := all
+		if !follow {
+			streams[i] = make(chan rpc.LogLine)
+			out = streams[i]
+		}
+		readers.Go(func() error {
+			if !follow {
+				defer close(out)
+			}
+			return source(readContext, func(line rpc.LogLine) error {
+				select {
+				case <-readContext.Done():
+					return readContext.Err()
+				case out <- line:
+					return nil
+				}
+			})
 		})
 	}
 	group.Go(func() error {
@@ -63,7 +83,7 @@ func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica
 		return readers.Wait()
 	})
 	group.Go(func() error {
-		if request.Follow {
+		if follow {
 			return forward(all, each)
 		}
 		return mergeByTime(streams, each)

@@ -46,6 +46,11 @@ func (f *fakeLogs) Logs(ctx context.Context, r cluster.Replica, o agent.LogOptio
 	return nil
 }
 
+// mergeLogs merges the logs of replicas of one node.
+func mergeLogs(ctx context.Context, reader logReader, replicas []cluster.Replica, request rpc.LogsRequest, each func(rpc.LogLine) error) error {
+	return mergeStreams(ctx, request.Follow, replicaStreams(reader, replicas, request), each)
+}
+
 func replicas(ids ...string) []cluster.Replica {
 	var all []cluster.Replica
 	for i, id := range ids {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,9 +41,19 @@ type member struct {
 	agent     *agent.Agent
 	engine    *docker.Engine
 	control   *rpc.Listener
+	peers     *rpc.Peers
+	operator  *rpc.Server // of the local socket; readers from afar reach half of it
 
-	// syncer is set while this node leads.
+	// syncer is set while this node follows the repository.
 	syncer atomic.Pointer[gitsync.Syncer]
+	// term is set while this node leads and has applied what came before.
+	term atomic.Pointer[term]
+	// engineStatus is what the agent said last of its engine.
+	engineStatus atomic.Pointer[agent.NodeStatus]
+	beatNow      chan struct{} // has a heartbeat sent at once
+	stopping     atomic.Bool
+	goal         chan uint64 // the index at which this node is current
+	pokes        chan struct{}
 	// current is closed once the state holds what the cluster had committed
 	// when this node came up: before, nothing is started and nothing is a stray.
 	current    chan struct{}
@@ -59,10 +68,13 @@ func newIdentityStore(dataDir string, clock func() time.Time) *identity.Store {
 
 // openMember opens every store of a member and wires its parts; nothing runs
 // before Run.
-func openMember(ctx context.Context, config Config, logger *slog.Logger, clock func() time.Time, info membership) (*member, error) {
+func openMember(ctx context.Context, config Config, logger *slog.Logger, clock func() time.Time, info membership, operator *rpc.Server) (*member, error) {
 	m := &member{
-		config: config, info: info, logger: logger, clock: clock, current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64),
+		config: config, info: info, logger: logger, clock: clock, operator: operator,
+		current: make(chan struct{}), misbehaved: make(chan cluster.Event, 64), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
+		pokes: make(chan struct{}, 1),
 	}
+	m.peers = rpc.NewPeers(m.peerConfig, logger.With("component", "peers"))
 	if err := m.open(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -115,7 +127,8 @@ func (m *member) openConsensus(ctx context.Context, directory string) (err error
 			*timer.to = timer.from
 		}
 	}
-	m.consensus, err = consensus.New(settings, m.state, consensus.Stream{Listener: m.control.Raft(), Dial: rpc.Dialer(m.dialConfig)})
+	settings.Join = m.info.Joining
+	m.consensus, err = consensus.New(settings, m.state, consensus.Stream{Listener: m.control.Raft(), Dial: rpc.Dialer(m.raftConfig)})
 	return err
 }
 
@@ -125,7 +138,7 @@ func (m *member) openAgent() (err error) {
 	}
 	m.agent, err = agent.New(agent.Deps{
 		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m},
-		Ready: m.current, Log: m.logger.With("component", "agent"),
+		Ready: m.current, Log: m.logger.With("component", "agent"), Misbehaviour: m.noteAssignment,
 	}, agent.DefaultConfig(m.info.Node, m.info.Cluster))
 	return err
 }
@@ -148,11 +161,21 @@ func (m *member) Close() error {
 // Run works until ctx ends, or until a part fails that the member cannot go on
 // without. Containers run on.
 func (m *member) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	// The parts outlive ctx by the time that a farewell takes.
+	partsContext, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, partsContext := errgroup.WithContext(partsContext)
 	for _, part := range []func(context.Context) error{
-		m.control.Run, m.consensus.Run, m.verifier.Run, m.agent.Run, m.serveMembers, m.lead, m.reportMisbehaviour,
+		m.control.Run, m.peers.Run, m.consensus.Run, m.verifier.Run, m.agent.Run, m.serveMembers, m.lead,
+		(&pulse{member: m}).run, m.awaitCurrent, m.watchMembers, m.syncOwn, m.passPokes, m.fetchSegments, m.renew, m.settleIn, m.reportMisbehaviour,
 	} {
-		group.Go(func() error { return part(ctx) })
+		group.Go(func() error { return part(partsContext) })
+	}
+	select {
+	case <-ctx.Done():
+		m.farewell(context.WithoutCancel(ctx))
+		stop()
+	case <-partsContext.Done():
 	}
 	err := group.Wait()
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -161,100 +184,35 @@ func (m *member) Run(ctx context.Context) error {
 	return errors.Join(err, m.Close())
 }
 
-// serveMembers answers other nodes on the control port.
-func (m *member) serveMembers(ctx context.Context) error {
-	return rpc.ServeNetwork(ctx, m.control, rpc.Network{
-		Identity: m.identity, Members: m.memberName,
-		Log: unwiredLog{}, Liveness: unwired{}, Sync: unwired{}, Data: unwired{}, Join: unwired{}, Tokens: unwired{},
-		Control: rpc.NewServer(nil, nil), // no token is good, so that nobody reads
-	})
-}
-
-// lead does the leader's work in each term of this node.
-func (m *member) lead(ctx context.Context) error {
-	return m.consensus.WhileLeader(ctx, func(ctx context.Context) error {
-		// The state holds everything committed before this term.
-		index := m.state.Read().Index()
-		m.verifier.FollowLive(index)
-		m.setCurrent.Do(func() { close(m.current) })
-		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() error { return m.schedule(ctx) })
-		group.Go(func() error { return m.sync(ctx) })
-		return group.Wait()
-	})
-}
-
-func (m *member) schedule(ctx context.Context) error {
-	config := scheduler.DefaultConfig()
-	config.Clock = m.clock
-	s, err := scheduler.New(m.state, m.verifier, proposer{m}, m.logger.With("component", "scheduler"), config)
-	if err != nil {
-		return err
+// settleIn forgets, once the log has come, that this node was given an empty
+// one: from then on an empty one is a lost one.
+func (m *member) settleIn(ctx context.Context) error {
+	if !m.info.Joining {
+		return nil
 	}
-	return s.Run(ctx)
-}
-
-// sync follows the repository for one term. The repository is known from the
-// first entry on; its credential is sealed in state to the voters.
-func (m *member) sync(ctx context.Context) error {
-	meta, err := m.waitMeta(ctx)
-	if err != nil {
-		return nil // the term ended first
-	}
-	repository := gitsync.Repository{URL: meta.Repo.URL, Branch: meta.Repo.Branch}
-	repository.Credentials.KnownHosts = meta.Repo.KnownHosts
-	if item, found := m.state.Read().Sealed(sealedCredential); found {
-		plaintext, err := m.identity.Open(item)
-		if err != nil {
-			return fmt.Errorf("open the repository's credential: %w", err)
-		}
-		if err := decodeCredential(plaintext, &repository.Credentials); err != nil {
-			return err
-		}
-	}
-	settings := gitsync.DefaultConfig()
-	settings.Repository = repository
-	settings.Directory = filepath.Join(m.config.DataDir, mirrorDirectory)
-	settings.Logger = m.logger.With("component", "sync")
-	settings.Interval = m.syncInterval
-	syncer, err := gitsync.New(settings, judge{m.verifier}, &syncLog{member: m})
-	if err != nil {
-		return err
-	}
-	m.syncer.Store(syncer)
-	defer m.syncer.Store(nil)
-	return syncer.Run(ctx)
-}
-
-func (m *member) syncInterval() time.Duration {
-	if view := m.verifier.View(); view != nil {
-		return view.Cluster.SyncInterval
-	}
-	return 0
-}
-
-// waitMeta waits for the last entry of genesis, which comes after the first
-// election: it seals what the sync needs.
-func (m *member) waitMeta(ctx context.Context) (*cluster.Meta, error) {
 	for {
 		changed := m.state.Changed()
-		snapshot := m.state.Read()
-		if _, sealed := snapshot.Sealed(sealedAuthority); sealed && snapshot.Meta() != nil {
-			return snapshot.Meta(), nil
+		if m.state.Read().Meta() != nil {
+			settled := m.info
+			settled.Joining = false
+			return saveMembership(m.config.DataDir, settled)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil
 		case <-changed:
 		}
 	}
 }
 
-// poke wakes the sync, if it is this node's.
-func (m *member) poke() {
-	if syncer := m.syncer.Load(); syncer != nil {
-		syncer.Poke()
+func (t *term) schedule(ctx context.Context) error {
+	m, config := t.member, scheduler.DefaultConfig()
+	config.Clock, config.MassLossUntil = m.clock, t.massLossUntil
+	s, err := scheduler.New(m.state, m.verifier, proposer{m}, m.logger.With("component", "scheduler"), config)
+	if err != nil {
+		return err
 	}
+	return s.Run(ctx)
 }
 
 // notReady says why this node cannot run replicas.
@@ -278,35 +236,4 @@ func (m *member) notReady() string {
 		return fmt.Sprintf("%s: %s", node.State, node.Reason)
 	}
 	return ""
-}
-
-// propose puts a command into the log in this node's name.
-func (m *member) propose(ctx context.Context, command cluster.Command) error {
-	_, err := m.consensus.Propose(ctx, cluster.Actor{Kind: cluster.ActorNode, Name: m.info.Node}, command)
-	return err
-}
-
-// memberName implements identity.MemberCheck over the member table; the node
-// knows itself before the table does.
-func (m *member) memberName(keyHash [32]byte) (string, bool) {
-	if keyHash == m.identity.KeyHash() {
-		return m.info.Node, true
-	}
-	for _, node := range m.state.Read().Nodes() {
-		if node.CertificateKey == keyHash {
-			return node.Name, true
-		}
-	}
-	return "", false
-}
-
-// dialConfig is how this node proves itself to the one with the given address,
-// and whom it expects there.
-func (m *member) dialConfig(address string) (*tls.Config, error) {
-	for _, node := range m.state.Read().Nodes() {
-		if node.Address == address {
-			return m.identity.ClientConfig(node.Name, identity.ProtocolRaft, m.memberName), nil
-		}
-	}
-	return nil, fmt.Errorf("dial %s: no member has this address", address)
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/jaco-sh/jaco/cluster/rpc"
 )
 
 // membership is member.json: what a node must know to open its stores. It is
@@ -17,6 +19,11 @@ type membership struct {
 	Node    string `json:"node"`
 	Address string `json:"address"` // host:port under which the node is known
 	Branch  string `json:"branch"`  // as advice names it
+	// Joining says that the log was still to come when this was written.
+	Joining bool `json:"joining,omitempty"`
+	// Peers are the members at the time of joining: they are known by this until
+	// the log brings the member table.
+	Peers []rpc.MemberKey `json:"peers,omitempty"`
 }
 
 const membershipFile = "member.json"

@@ -5,9 +5,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jaco-sh/jaco/cluster/rpc"
 )
 
 func check(t *testing.T, err error) {
@@ -107,10 +110,13 @@ func TestMembership(t *testing.T) {
 	if _, err := loadMembership(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("before init: %v", err)
 	}
-	want := membership{Cluster: "0123456789abcdef", Node: "n1", Address: "10.0.0.1:7000", Branch: "main"}
+	want := membership{
+		Cluster: "0123456789abcdef", Node: "n1", Address: "10.0.0.1:7000", Branch: "main", Joining: true,
+		Peers: []rpc.MemberKey{{Name: "n2", Address: "10.0.0.2:7000", Key: [32]byte{1}}},
+	}
 	check(t, saveMembership(dir, want))
 	check(t, saveMembership(dir, want)) // replaces
-	if got, err := loadMembership(dir); err != nil || got != want {
+	if got, err := loadMembership(dir); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("loaded %+v, %v", got, err)
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{membershipFile}) {
