@@ -174,6 +174,7 @@ func (m *member) watchMembers(ctx context.Context) error {
 			}
 			m.control.Recheck()
 			m.peers.Keep(names)
+			m.pokeBeat() // who has just come is heard at once
 		}
 		select {
 		case <-ctx.Done():
