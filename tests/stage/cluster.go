@@ -363,6 +363,12 @@ func (c *Cluster) Start(members ...Member) {
 	c.together(members, func(m Member) error { return m.Start(c.T.Context()) })
 }
 
+// StopAll ends all daemons that run as an operator does.
+func (c *Cluster) StopAll() {
+	c.T.Helper()
+	c.together(c.Running(), func(m Member) error { return m.Stop(c.T.Context()) })
+}
+
 func (c *Cluster) together(members []Member, do func(Member) error) {
 	c.T.Helper()
 	done := make(chan error)

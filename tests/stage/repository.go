@@ -154,3 +154,12 @@ func (c *Cluster) Credential() []byte {
 	}
 	return nil
 }
+
+// InitAlone makes a cluster of its own of a node, with a repository of its own,
+// that has nothing to do with the staged one.
+func (c *Cluster) InitAlone(m Member) {
+	c.T.Helper()
+	path := filepath.Join(m.Node.Dir, "alone.pub")
+	c.Check(os.WriteFile(path, []byte(c.Alice.Public), 0o600))
+	m.Jaco("bootstrap", "init", "--cluster", "alone", "--signer", "alice="+path)
+}

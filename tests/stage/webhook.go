@@ -1,0 +1,33 @@
+package stage
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/jaco-sh/jaco/tests/rig"
+)
+
+// Deliver posts a push notification to a node as a git host does, after a forged
+// one that must be refused. The transport is HTTP.
+func (c *Cluster) Deliver(to Member) {
+	c.T.Helper()
+	body := []byte(`{"ref":"refs/heads/main"}`)
+	mac := hmac.New(sha256.New, []byte(WebhookSecret))
+	mac.Write(body)
+	post := func(signature string, want int) {
+		request := rig.Must[*http.Request](c.T)(http.NewRequestWithContext(
+			c.T.Context(), http.MethodPost, "http://"+to.WebhookAddress()+"/webhook", bytes.NewReader(body)))
+		request.Header.Set("X-Hub-Signature-256", "sha256="+signature)
+		response := rig.Must[*http.Response](c.T)(c.Rig.LAN.NetNS.HTTPClient().Do(request))
+		c.Check(response.Body.Close())
+		if response.StatusCode != want {
+			c.T.Fatal(to.Name() + " answered a delivery with " + response.Status)
+		}
+	}
+	post(strings.Repeat("0", 2*sha256.Size), http.StatusUnauthorized)
+	post(hex.EncodeToString(mac.Sum(nil)), http.StatusAccepted)
+}
