@@ -15,6 +15,8 @@ const (
 	beatEvery = time.Second
 	// beatTimeout bounds one heartbeat: a later one says more.
 	beatTimeout = 2 * time.Second
+	// engineGrace is how long the engine may take to answer a node that came up.
+	engineGrace = 2 * time.Second
 	// contactEvery is how often the end of the leader's log is asked for anew, so
 	// that a back-dated entry is known for one.
 	contactEvery = 30 * time.Second
@@ -23,6 +25,7 @@ const (
 // pulse sends this node's heartbeats to whoever leads.
 type pulse struct {
 	member *member
+	since  time.Time // when it began
 	// leader and asked are of the last contact.
 	leader string
 	term   uint64
@@ -31,6 +34,7 @@ type pulse struct {
 
 // run beats until ctx ends, and at once whenever what it says has changed.
 func (p *pulse) run(ctx context.Context) error {
+	p.since = p.member.clock()
 	ticker := time.NewTicker(beatEvery)
 	defer ticker.Stop()
 	for {
@@ -62,9 +66,13 @@ func (p *pulse) beat(ctx context.Context) {
 		}
 		return
 	}
-	if _, err := m.peers.Heartbeat(ctx, leader, m.heartbeat()); err != nil {
-		m.logger.Debug("heartbeat did not arrive", "leader", leader, "error", err)
-		return
+	// A node that has just come up knows nothing of its engine: what is recorded
+	// of it is truer than that.
+	if m.engineStatus.Load() != nil || m.clock().Sub(p.since) > engineGrace {
+		if _, err := m.peers.Heartbeat(ctx, leader, m.heartbeat()); err != nil {
+			m.logger.Debug("heartbeat did not arrive", "leader", leader, "error", err)
+			return
+		}
 	}
 	p.contact(ctx, leader)
 }

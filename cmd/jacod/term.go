@@ -57,7 +57,9 @@ func (m *member) lead(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		t.beat(m.heartbeat())
+		if m.engineStatus.Load() != nil {
+			t.beat(m.heartbeat())
+		}
 		m.term.Store(t)
 		defer m.term.CompareAndSwap(t, nil)
 		group, ctx := errgroup.WithContext(ctx)
