@@ -353,8 +353,12 @@ func showBundleReport(out io.Writer, report *cluster.BundleReport, output string
 	}
 	t := newTable(out, "CLAIM", "RAFT INDEX", "COMMIT", "COMMITS", "SIGNED BY")
 	for _, c := range report.Claims {
+		signed := text(strings.Join(c.Signers, ", "))
+		if c.Refused != "" {
+			signed = cell{"not followed: " + c.Refused, red}
+		}
 		t.add(text(strconv.FormatUint(c.Number, 10)), text(strconv.FormatUint(c.Index, 10)), text(c.Commit.Short()),
-			text(strconv.Itoa(c.Commits)), text(strings.Join(c.Signers, ", ")))
+			text(strconv.Itoa(c.Commits)), signed)
 	}
 	return t.flush()
 }
