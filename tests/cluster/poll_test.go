@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"maps"
 	"testing"
 	"time"
 
@@ -13,12 +12,15 @@ import (
 // ssh: two nodes work and warn, the third ends the warning.
 func TestByPoll(t *testing.T) {
 	c := stage.NewCluster(t, stage.ClusterConfig{Nodes: 2, Transport: stage.SSH})
-	poll := map[string]string{"cluster.yaml": "sync: {interval: 5s}\n"}
+	pair := map[string]string{
+		"cluster.yaml":     "sync: {interval: 5s}\n",
+		stage.Path("pair"): stage.Compose(stage.Service{Name: "web", Tag: "1", Replicas: 2}),
+	}
 	t.Run("two nodes", func(t *testing.T) {
 		c.In(t)
-		maps.Copy(poll, shop("of two"))
-		c.Deploy(poll)
+		c.Deploy(pair)
 		c.Settle(deployTime)
+		c.WantSpread("pair", 2)
 		acceptedByAll(t, c, c.Head())
 		for _, m := range c.Running() {
 			m.Eventually(10*time.Second, "to warn which loss stops changes", func(status *cluster.Status) (bool, string) {
@@ -37,7 +39,7 @@ func TestByPoll(t *testing.T) {
 		})
 		commit := c.Commit(shop("found by itself"))
 		c.Push()
-		c.Eventually(20*time.Second, "the poll to find it", func(status *cluster.Status) (bool, string) {
+		c.Eventually(45*time.Second, "the poll to find it", func(status *cluster.Status) (bool, string) {
 			return status.Sync.Accepted == commit, stage.Summary(status)
 		})
 		c.Settle(deployTime)

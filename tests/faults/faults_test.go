@@ -76,12 +76,17 @@ func TestFaults(t *testing.T) {
 		{"clock of the leader ahead", leaderAhead},
 		{"leader killed during rollouts", leaderKilled},
 	} {
+		whole := false
 		t.Run(fault.name, func(t *testing.T) {
 			f.In(t)
 			f.t = t
 			fault.run(f)
 			f.Settle(settleTime)
+			whole = true
 		})
+		if !whole { // the next fault needs what this one broke
+			t.FailNow()
+		}
 	}
 }
 
