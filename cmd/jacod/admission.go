@@ -71,7 +71,9 @@ func (d door) Hello(ctx context.Context, id string) (*rpc.HelloResult, error) {
 	switch {
 	case token.Kind != cluster.TokenJoin:
 		return nil, fmt.Errorf("%w: token %s is to %s with", cluster.ErrToken, id, token.Kind)
-	case token.UsedBy == "" && !m.clock().Before(token.ExpiresAt):
+	case token.UsedBy != "":
+		return nil, fmt.Errorf("%w: token %s was used by node %s: `jaco bootstrap token` on a member makes another", cluster.ErrToken, id, token.UsedBy)
+	case !m.clock().Before(token.ExpiresAt):
 		return nil, fmt.Errorf("%w: token %s expired at %s: `jaco bootstrap token` on a member makes another",
 			cluster.ErrToken, id, token.ExpiresAt.UTC().Format(time.RFC3339))
 	}

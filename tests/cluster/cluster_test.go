@@ -110,7 +110,7 @@ func followerDelivery(t *testing.T, c *stage.Cluster) {
 func logsAnywhere(t *testing.T, c *stage.Cluster) {
 	for _, m := range c.Running() {
 		out := m.Jaco("status", "logs", "shop/api")
-		for slot := range 3 {
+		for slot := 1; slot <= 3; slot++ {
 			if want := fmt.Sprintf("api.%d  web 1 listens on", slot); !strings.Contains(out, want) {
 				t.Errorf("%s does not give the log of replica %d:\n%s", m.Name(), slot, out)
 			}
