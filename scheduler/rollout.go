@@ -67,6 +67,9 @@ func (p *pass) begin(s *service) {
 	case ro.State == cluster.RolloutPaused && ro.Revision != s.accepted.Revision,
 		ro.State != cluster.RolloutPaused && ro.State != cluster.RolloutProgressing && moves:
 		state = cluster.RolloutProgressing
+	case ro.State == cluster.RolloutProgressing:
+		ro.Revision = s.accepted.Revision // what came before a pause does not end it
+		return
 	default:
 		return
 	}

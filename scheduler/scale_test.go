@@ -141,3 +141,19 @@ func TestGlobalRollsWhileItShrinks(t *testing.T) {
 		t.Errorf("planned %s", r)
 	}
 }
+
+// TestCommitDuringRollout gives a spec no second chance for a commit that came
+// before its rollout was paused.
+func TestCommitDuringRollout(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1))
+	m.settled(t)
+	m.fate["v2-web"] = crashes
+	m.accept("shop", svc("web", "v2", 1))
+	m.plan()
+	m.accept("shop", svc("web", "v2", 1), svc("other", "v1", 1))
+	m.settled(t)
+	if s := m.services["shop/web"]; s.Rollout.State != cluster.RolloutPaused || s.NextSerial != 2+maxStarts {
+		t.Errorf("%+v", s)
+	}
+}
