@@ -343,6 +343,26 @@ func TestStatusLost(t *testing.T) {
 	}
 }
 
+// TestStatusCountsNoReplicaOfADownNode: what a node said before it went down
+// counts no more; what one that is merely silent said still does.
+func TestStatusCountsNoReplicaOfADownNode(t *testing.T) {
+	r := initialized(t)
+	for i, state := range []NodeState{NodeReady, NodeSuspect, NodeDown} {
+		n := testNode("node-" + string(rune('1'+i)))
+		r.must(&UpdateNode{Node: n})
+		replica := testReplica(i+1, uint64(i+1))
+		replica.SpecHash, replica.Node = "2", n.Name
+		r.must(&ApplyPlan{Create: []Replica{replica}})
+		r.must(&ReportReplicas{Node: n.Name, Reports: []ReplicaReport{{ID: replica.ID, Phase: Healthy}}})
+		n.State = state
+		r.must(&UpdateNode{Node: n})
+	}
+	got := r.status(viewOf(accepted(newCommit, spec("api", "2")))).Deployments[0].Services[0]
+	if got.Running != 2 || got.Healthy != 2 || got.Updated != 2 || len(got.Replicas) != 3 {
+		t.Errorf("running %d, healthy %d, updated %d of %d shown", got.Running, got.Healthy, got.Updated, len(got.Replicas))
+	}
+}
+
 func TestRefusalText(t *testing.T) {
 	v := viewOf(nil)
 	if got := v.RefusalText() + (*View)(nil).RefusalText(); got != "" {
