@@ -373,3 +373,22 @@ func TestRefusalText(t *testing.T) {
 		t.Errorf("refusal %q", got)
 	}
 }
+
+// TestStatusOfRemovedNode: a node that knows that it was removed does not wait
+// for voters that will never answer it.
+func TestStatusOfRemovedNode(t *testing.T) {
+	view := &View{Cluster: desired.Cluster{Nodes: map[string]desired.NodeSettings{"n2": {Availability: desired.NodeRemoved}}}}
+	warned := func(node string, quorum bool) string {
+		soft := SoftStatus{Node: node, Quorum: quorum, Voters: map[string]bool{"n1": true, "n3": true, "n4": true}}
+		return strings.Join(BuildStatus(StatusInput{Snapshot: grown(t).state.Read(), View: view, Soft: soft}).Cluster.Warnings, "\n")
+	}
+	if got := warned("n2", false); !strings.HasPrefix(got, "a signed commit removed node n2 from the cluster") || strings.Contains(got, "no leader") {
+		t.Errorf("the removed node says %q", got)
+	}
+	if got := warned("n1", false); !strings.HasPrefix(got, "no leader") {
+		t.Errorf("another node says %q", got)
+	}
+	if got := warned("n2", true); strings.Contains(got, "removed node") {
+		t.Errorf("a node that has not left yet says %q", got)
+	}
+}
