@@ -47,7 +47,7 @@ type SoftStatus struct {
 	// nothing does. The log cannot say it: it is what cannot be written.
 	Fault string
 	// Problem is why the answering node's verifier accepts nothing of the state
-	// that it was given, and the node acts on nothing: a history that contradicts
+	// that it was given, and the node goes on with what it had: a history that contradicts
 	// the checkpoint; "" when there is none.
 	Problem string
 	// Misled is what the answering node refused last of what a leader gave it, ""

@@ -273,7 +273,7 @@ func TestStatusWarnings(t *testing.T) {
 		{"mass loss beside one that is down for long", "n1 n2 n3! n4! n5", SoftStatus{Quorum: true, FromLeader: &LeaderStatus{MassLossUntil: start.Add(time.Hour)}},
 			[]string{"nodes fell silent at once, which looks like a broken network: their replicas stay where they are until 2026-03-01T13:00:00Z"}},
 		{"another history", "n1 n2 n3", SoftStatus{Node: "n3", Quorum: true, Problem: "claim 3 contradicts the checkpoint", Voters: set("n1", "n2", "n3")},
-			[]string{"node n3 acts on nothing: claim 3 contradicts the checkpoint"}},
+			[]string{"node n3 does not follow the log: claim 3 contradicts the checkpoint"}},
 		{"misled", "n1 n2 n3", SoftStatus{Node: "n3", Quorum: true, Misled: "claim 4 refused (unsigned): no signature", Voters: set("n1", "n2", "n3")},
 			[]string{"node n3 refused what a leader gave it: claim 4 refused (unsigned): no signature; " +
 				"find out which node lied and replace it (jaco audit --type leader-misbehaviour; docs/trust.md)"}},

@@ -13,7 +13,7 @@ import (
 func warnings(in StatusInput) []string {
 	out := []string{}
 	if in.Soft.Problem != "" {
-		out = append(out, fmt.Sprintf("node %s acts on nothing: %s", in.Soft.Node, in.Soft.Problem))
+		out = append(out, fmt.Sprintf("node %s does not follow the log: %s", in.Soft.Node, in.Soft.Problem))
 	}
 	if in.Soft.Misled != "" {
 		out = append(out, fmt.Sprintf("node %s refused what a leader gave it: %s; find out which node lied and replace it (jaco audit --type %s; docs/trust.md)",

@@ -1,7 +1,10 @@
 package forgedleader
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +81,9 @@ func newTrial(t *testing.T) *trial {
 	s := &trial{t: t}
 	s.Cluster = stage.NewCluster(t, stage.ClusterConfig{
 		Nodes: 3, Transport: stage.HTTP,
+		// A machine that stands still for a second must not depose the forger: what
+		// an honest leader does in between would be another test.
+		Settings: map[string]any{"raft": map[string]string{"heartbeat": "3s", "election": "3s", "lease": "3s"}},
 		Daemon: func(node *rig.Node, config *rig.DaemonConfig) {
 			setClock(t, node, program)
 			config.Jacod = link(node)
@@ -104,7 +110,30 @@ rules:
 	}
 	s.Start()
 	s.Converge()
+	for _, m := range s.Members() {
+		isCurrent(t, m)
+	}
 	return s
+}
+
+// isCurrent waits until a node knows that its state is as far as the log: before
+// that it acts on nothing, and refuses nothing.
+func isCurrent(t *testing.T, m stage.Member) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: m.Node.NetNS.DialContext}}
+	rig.Eventually(t, soon, m.Name()+" to be ready", func(ctx context.Context) (bool, string) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:7080/readyz", nil)
+		if err != nil {
+			return false, err.Error()
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return false, err.Error()
+		}
+		defer response.Body.Close()
+		said, err := io.ReadAll(response.Body)
+		return response.StatusCode == http.StatusOK, fmt.Sprint(string(said), err)
+	}, m.Daemon)
 }
 
 func (s *trial) stopAll() error {

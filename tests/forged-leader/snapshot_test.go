@@ -32,7 +32,7 @@ func (s *trial) bySnapshot(t *testing.T) {
 			honest = append(honest, m)
 		}
 	}
-	check(t, victim.Stop(t.Context()))
+	check(t, victim.Kill(t.Context()))
 	f := takeOver(t, liar)
 	witnesses := watch(t, tip, honest...)
 	lagging := witnesses[len(witnesses)-1]
@@ -53,7 +53,7 @@ func (s *trial) bySnapshot(t *testing.T) {
 		lagging.says(t, "which this node accepted, is not in it")
 	})
 	t.Run("another-anchor", func(t *testing.T) {
-		check(t, victim.Stop(t.Context()))
+		check(t, victim.Kill(t.Context()))
 		a := f.do(request{Do: "snapshot", Replace: true, Commit: s.aside, With: s.lies(liar.Name(), victim.Name(), tip)})
 		check(t, victim.Start(t.Context()))
 		lagging.reacts(t, soon, a.Index, func(e verifier.JournalEntry) bool {
@@ -98,7 +98,7 @@ func (s *trial) lies(liar, victim, tip string) []request {
 func (s *trial) renew(t *testing.T, machines ...stage.Member) {
 	t.Helper()
 	for _, m := range machines {
-		check(t, m.Stop(t.Context()))
+		check(t, m.Kill(t.Context())) // an announced stop is borne for a minute
 		check(t, os.RemoveAll(m.DataDir))
 	}
 	leader := s.Leader()

@@ -22,7 +22,7 @@ import (
 const (
 	// patience is how long this node leads without hearing from anybody: it
 	// gives nothing up by itself. It needs no short timers to win, see seize.
-	patience = time.Second
+	patience = 3 * time.Second
 	// seizeEvery is how often it stands for election until it leads.
 	seizeEvery = 250 * time.Millisecond
 	// applyTimeout bounds one entry.
