@@ -193,21 +193,56 @@ func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress
 	if err != nil {
 		return nil, err
 	}
-	return gatedPipeline{pipeline, g}, nil
+	return &gatedPipeline{AppendPipeline: pipeline, gate: g}, nil
 }
 
-// gatedPipeline falls silent with its gate.
+// gatedPipeline falls silent with its gate, and does not repeat itself. Raft
+// calls AppendEntries from one goroutine.
 type gatedPipeline struct {
 	raft.AppendPipeline
 	gate *gate
+	said said
 }
 
-// AppendEntries implements raft.AppendPipeline.
-func (p gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+// AppendEntries implements raft.AppendPipeline. What is left out has no future:
+// raft takes answers from Consumer alone, and so it does not count as contact.
+func (p *gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	if err := p.gate.silent(); err != nil {
 		return nil, err
 	}
+	if p.said.again(args, time.Now()) {
+		return nil, nil //nolint:nilnil // see above
+	}
 	return p.AppendPipeline.AppendEntries(args, resp)
+}
+
+// repeatEvery is how often a pipeline without news says again what it said, so
+// that one that broke unnoticed is found before there is news.
+const repeatEvery = time.Second
+
+// said is the last that went through a pipeline without entries. Raft tells each
+// follower the commit index once every CommitTimeout, 30 times a second, whether
+// it moved or not: heartbeats are something else. What was sent through a
+// pipeline arrives, or the pipeline ends, so that the same again says nothing.
+type said struct {
+	term, previous, previousTerm, commit uint64
+	at                                   time.Time
+}
+
+// again reports whether the request says what the one before it said, a short
+// time ago.
+func (s *said) again(args *raft.AppendEntriesRequest, now time.Time) bool {
+	if len(args.Entries) > 0 {
+		*s = said{}
+		return false
+	}
+	next := said{term: args.Term, previous: args.PrevLogEntry, previousTerm: args.PrevLogTerm, commit: args.LeaderCommitIndex, at: s.at}
+	if *s == next && now.Sub(s.at) < repeatEvery {
+		return true
+	}
+	next.at = now
+	*s = next
+	return false
 }
 
 // InstallSnapshot implements raft.Transport.
