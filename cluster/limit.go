@@ -21,8 +21,8 @@ type Limit struct {
 
 // LimitOf returns the bounds that a service declares. They are those that the
 // scheduler keeps: a slot holds one replica and, where updates start first, its
-// replacement; an update replaces as many at a time as it declares, and where it
-// goes on after failures the replacements that failed may stay beside it.
+// replacement, and an update replaces as many at a time as it declares, whatever
+// it does after failures.
 func LimitOf(spec *desired.Service) Limit {
 	l := Limit{Global: spec.Mode == desired.Global, Replicas: max(spec.Replicas, 0), Slot: 1}
 	if l.Global {
@@ -33,7 +33,7 @@ func LimitOf(spec *desired.Service) Limit {
 	}
 	l.Slot = 2
 	surge := spec.Update.Parallelism
-	if surge <= 0 || spec.Update.MaxFailureRatio > 0 || spec.Update.FailureAction == desired.Continue {
+	if surge <= 0 {
 		surge = l.Replicas
 	}
 	l.Replicas += min(surge, l.Replicas)

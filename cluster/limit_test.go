@@ -33,8 +33,8 @@ func TestLimitOf(t *testing.T) {
 		"all at once":   {limited(3, func(s *desired.Service) { s.Update.Parallelism = 0 }), Limit{Replicas: 6, Slot: 2}},
 		// A slot has one replacement, however many may be replaced at a time.
 		"more at a time than there are": {limited(3, func(s *desired.Service) { s.Update.Parallelism = 9 }), Limit{Replicas: 6, Slot: 2}},
-		"some may fail":                 {limited(3, func(s *desired.Service) { s.Update.MaxFailureRatio = 0.1 }), Limit{Replicas: 6, Slot: 2}},
-		"failures are ignored":          {limited(3, func(s *desired.Service) { s.Update.FailureAction = desired.Continue }), Limit{Replicas: 6, Slot: 2}},
+		"some may fail":                 {limited(3, func(s *desired.Service) { s.Update.MaxFailureRatio = 0.1 }), Limit{Replicas: 4, Slot: 2}},
+		"failures are ignored":          {limited(3, func(s *desired.Service) { s.Update.FailureAction = desired.Continue }), Limit{Replicas: 4, Slot: 2}},
 		"no order is start first":       {limited(3, func(s *desired.Service) { s.Update.Order = "" }), Limit{Replicas: 4, Slot: 2}},
 		"stop first":                    {limited(3, func(s *desired.Service) { s.Update.Order = desired.StopFirst }), Limit{Replicas: 3, Slot: 1}},
 		"a host port":                   {limited(3, func(s *desired.Service) { s.Container.Ports = []desired.Port{{Host: 80}} }), Limit{Replicas: 3, Slot: 1}},

@@ -260,7 +260,9 @@ func serviceStatus(in StatusInput, deployment, name string, spec *desired.Servic
 	for i := range replicas {
 		r := &replicas[i]
 		current := spec != nil && r.SpecHash == spec.SpecHash
-		if r.Phase.Live() && !r.Stop {
+		// What a node that is Down said of its replicas holds no more, as in the
+		// scheduler's judgement.
+		if r.Phase.Live() && !r.Stop && !isDown(in.Snapshot, r.Node) {
 			s.Running++
 			if current {
 				s.Updated++
@@ -277,6 +279,12 @@ func serviceStatus(in StatusInput, deployment, name string, spec *desired.Servic
 		}
 	}
 	return s
+}
+
+// isDown reports whether the node of that name is Down.
+func isDown(s *Snapshot, name string) bool {
+	n, known := s.Node(name)
+	return known && n.State == NodeDown
 }
 
 // replaced reports whether one of the later replicas runs in a slot.

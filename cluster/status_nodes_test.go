@@ -343,6 +343,26 @@ func TestStatusLost(t *testing.T) {
 	}
 }
 
+// TestStatusCountsNoReplicaOfADownNode: what a node said before it went down
+// counts no more; what one that is merely silent said still does.
+func TestStatusCountsNoReplicaOfADownNode(t *testing.T) {
+	r := initialized(t)
+	for i, state := range []NodeState{NodeReady, NodeSuspect, NodeDown} {
+		n := testNode("node-" + string(rune('1'+i)))
+		r.must(&UpdateNode{Node: n})
+		replica := testReplica(i+1, uint64(i+1))
+		replica.SpecHash, replica.Node = "2", n.Name
+		r.must(&ApplyPlan{Create: []Replica{replica}})
+		r.must(&ReportReplicas{Node: n.Name, Reports: []ReplicaReport{{ID: replica.ID, Phase: Healthy}}})
+		n.State = state
+		r.must(&UpdateNode{Node: n})
+	}
+	got := r.status(viewOf(accepted(newCommit, spec("api", "2")))).Deployments[0].Services[0]
+	if got.Running != 2 || got.Healthy != 2 || got.Updated != 2 || len(got.Replicas) != 3 {
+		t.Errorf("running %d, healthy %d, updated %d of %d shown", got.Running, got.Healthy, got.Updated, len(got.Replicas))
+	}
+}
+
 func TestRefusalText(t *testing.T) {
 	v := viewOf(nil)
 	if got := v.RefusalText() + (*View)(nil).RefusalText(); got != "" {
@@ -351,5 +371,24 @@ func TestRefusalText(t *testing.T) {
 	v.Refusal = &signing.Refusal{Reason: signing.ReasonMerge, Detail: "two bases"}
 	if got := v.RefusalText(); got != "merge: two bases" {
 		t.Errorf("refusal %q", got)
+	}
+}
+
+// TestStatusOfRemovedNode: a node that knows that it was removed does not wait
+// for voters that will never answer it.
+func TestStatusOfRemovedNode(t *testing.T) {
+	view := &View{Cluster: desired.Cluster{Nodes: map[string]desired.NodeSettings{"n2": {Availability: desired.NodeRemoved}}}}
+	warned := func(node string, quorum bool) string {
+		soft := SoftStatus{Node: node, Quorum: quorum, Voters: map[string]bool{"n1": true, "n3": true, "n4": true}}
+		return strings.Join(BuildStatus(StatusInput{Snapshot: grown(t).state.Read(), View: view, Soft: soft}).Cluster.Warnings, "\n")
+	}
+	if got := warned("n2", false); !strings.HasPrefix(got, "a signed commit removed node n2 from the cluster") || strings.Contains(got, "no leader") {
+		t.Errorf("the removed node says %q", got)
+	}
+	if got := warned("n1", false); !strings.HasPrefix(got, "no leader") {
+		t.Errorf("another node says %q", got)
+	}
+	if got := warned("n2", true); strings.Contains(got, "removed node") {
+		t.Errorf("a node that has not left yet says %q", got)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jaco-sh/jaco/desired"
 )
 
 // warnings lists what endangers the cluster as a whole.
@@ -18,6 +20,10 @@ func warnings(in StatusInput) []string {
 			in.Soft.Node, in.Soft.Misled, EventLeaderMisbehaviour))
 	}
 	if !in.Soft.Quorum {
+		if removesItself(in) {
+			return append(out, fmt.Sprintf("a signed commit removed node %s from the cluster, and no member answers it any more: what it shows is old; "+
+				"stop jacod here and remove its containers and its data directory, after which a new token lets it join as a new node", in.Soft.Node))
+		}
 		return append(out, leaderless(in))
 	}
 	if text := fragile(in); text != "" {
@@ -27,6 +33,12 @@ func warnings(in StatusInput) []string {
 		out = append(out, text)
 	}
 	return out
+}
+
+// removesItself reports whether the answering node has itself accepted that it
+// is removed: nobody tells it more after that.
+func removesItself(in StatusInput) bool {
+	return in.View != nil && in.View.Cluster.Nodes[in.Soft.Node].Availability == desired.NodeRemoved
 }
 
 // leaderless says what is missing for a leader, and how old what is shown is.

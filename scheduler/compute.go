@@ -92,6 +92,7 @@ func (p *pass) reconcile(s *service) {
 	case !s.restless:
 		return
 	}
+	s.quota = p.newQuota(s)
 	p.lose(s)
 	p.await(s)
 	p.removeSurplus(s)

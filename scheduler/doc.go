@@ -18,9 +18,12 @@
 //     with a named volume wait for their node instead, until a commit removes it;
 //     nothing else waits with them. Where a slot's volume is follows from the
 //     newest record of a replica that had it, which is kept for that.
+//   - Bounded: no plan brings a service, or a slot of it, above cluster.LimitOf,
+//     whatever led there. What would exceed it is left out, with a reason.
 //   - Each pass is a file: place, rollout, restart, remove, converge; node.go
-//     judges nodes for all of them. They share the pass in world.go and write to
-//     the plan in plan.go, and each decision carries its reason.
+//     judges nodes for all of them, failure.go what failed in a rollout. They
+//     share the pass in world.go and write to the plan in plan.go within
+//     quota.go, and each decision carries its reason.
 //
 // A replica is current when it runs the service's spec hash on a node that
 // qualifies. The revision does not matter, so an unchanged service never rolls.

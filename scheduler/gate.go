@@ -17,6 +17,7 @@ const (
 	reasonVolume
 	reasonUnplaced
 	reasonGaveUp
+	reasonLimit
 	reasonGate
 	reasonSilent
 	reasonKinds

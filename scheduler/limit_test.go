@@ -81,6 +81,7 @@ func TestLimitsHoldThroughRollouts(t *testing.T) {
 		"all at once":     updates(func(u *desired.Update) { u.Parallelism = 0 }),
 		"two, tolerant":   updates(func(u *desired.Update) { u.Parallelism, u.MaxFailureRatio = 2, 0.5 }),
 		"goes on anyway":  updates(func(u *desired.Update) { u.FailureAction = desired.Continue }),
+		"one, tolerant":   updates(func(u *desired.Update) { u.MaxFailureRatio = 0.5 }),
 		"stop first":      stopFirst,
 		"with a port":     hostPort(80),
 		"with a volume":   volume("data"),

@@ -27,6 +27,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 	s := svc(name, fmt.Sprintf("v%d", rapid.IntRange(0, w.version).Draw(t, "version")), rapid.IntRange(0, 4).Draw(t, "replicas"))
 	s.Update.Parallelism = rapid.IntRange(0, 3).Draw(t, "parallelism")
 	s.Update.FailureAction = rapid.SampledFrom([]desired.FailureAction{desired.Rollback, desired.Pause, desired.Continue}).Draw(t, "action")
+	s.Update.MaxFailureRatio = rapid.SampledFrom([]float64{0, 0, 0.3, 0.5, 1}).Draw(t, "ratio")
 	s.Update.Delay = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t, "delay")
 	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data")} {
 		if rapid.IntRange(0, 5).Draw(t, "change") == 0 {
@@ -52,7 +53,7 @@ func (w *world) drawRevision(t *rapid.T) {
 	w.accept(deployment, services...)
 	for _, s := range services {
 		surge := s.Update.Parallelism
-		if surge == 0 || s.Update.FailureAction == desired.Continue { // which passes over replacements that failed
+		if surge == 0 {
 			surge = 100
 		}
 		w.surge[deployment+"/"+s.Name] = max(w.surge[deployment+"/"+s.Name], surge)
@@ -149,6 +150,7 @@ func (w *world) planAndCheck(t *rapid.T) {
 		t.Fatalf("the plan cannot be applied: %v\n%s", err, r)
 	}
 	w.checkCounts(t, r)
+	w.checkQuota(t, r)
 	w.now = w.now.Add(time.Millisecond)
 	if again := Compute(w.input()); again.Plan != nil && len(again.Plan.Stop)+len(again.Plan.Create)+len(again.Plan.Lose) > 0 && r.Plan != nil {
 		t.Fatalf("a plan was not finished at once:\n%s\nthen:\n%s", r, again)
@@ -241,6 +243,29 @@ func (w *world) checkCounts(t *rapid.T, result Result) {
 	for key, n := range slots {
 		if n > 2 {
 			t.Fatalf("%s holds %d replicas\n%s", key, n, result)
+		}
+	}
+}
+
+// checkQuota checks that what a plan creates is within what the present spec
+// allows, in total and in the slot.
+func (w *world) checkQuota(t *rapid.T, result Result) {
+	for _, c := range result.Plan.Create {
+		limit := cluster.LimitOf(w.view.Deployments[c.Deployment].Desired.Service(c.Service))
+		total, inSlot := 0, 0
+		for _, r := range w.replicas {
+			if r.Deployment != c.Deployment || r.Service != c.Service || r.Stop || r.Phase.Final() {
+				continue
+			}
+			if !limit.Global || r.Node == c.Node {
+				total++
+			}
+			if r.Slot == c.Slot {
+				inSlot++
+			}
+		}
+		if total > limit.Replicas || inSlot > limit.Slot {
+			t.Fatalf("%s is one of %d, %d in its slot; the limit is %+v\n%s", c.ID, total, inSlot, limit, result)
 		}
 	}
 }

@@ -44,8 +44,10 @@ func (p *pass) end(s *service, replicas []*cluster.Replica, why string) int {
 			p.out.remove(s, r, why)
 			continue
 		case n != nil && n.standing == nodeGone: // a volume is waited for no more
+			p.release(s, r)
 			p.out.lose(s, r, n)
 		case !r.Stop:
+			p.release(s, r)
 			p.out.stop(s, r, why)
 		}
 		left++

@@ -170,7 +170,7 @@ func lasted(r *cluster.Replica, spec *desired.Service) bool {
 
 // create places a replica of spec in the slot; false when it cannot.
 func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bool {
-	if p.out.full() {
+	if p.out.full() || !p.admits(s, sl) {
 		return false
 	}
 	q := p.request(s, spec)
@@ -203,6 +203,10 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 		sl.keeper = nil // the new one is it
 	}
 	p.book(s, spec, i, r.ID)
+	p.charge(&s.quota, r.Node, 1)
+	if sl.old != nil {
+		s.quota.pairs++
+	}
 	p.out.create(r, n, v.why)
 	p.out.dependOnService(s)
 	return true

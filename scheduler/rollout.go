@@ -9,21 +9,18 @@ import (
 	"github.com/jaco-sh/jaco/desired"
 )
 
-// maxStarts is how often a replica may be started in one slot during a rollout
-// without becoming healthy, before the slot counts as failed.
-const maxStarts = 3
-
-// noRollback starts the reason of a pause that should have been a rollback.
-const noRollback = "rollback arrives with a later version; paused: "
-
 // weigh begins, pauses and tidies up a rollout: it stops what has served its
 // time and starts nothing.
 func (p *pass) weigh(s *service) {
 	p.begin(s)
-	p.swap(s)
 	ro := &s.rec.Rollout
 	if ro.State == cluster.RolloutProgressing {
 		p.judge(s)
+	}
+	p.swap(s)
+	if ro.State == cluster.RolloutProgressing {
+		p.passOver(s)
+		p.shed(s)
 	}
 	if ro.State == cluster.RolloutPaused {
 		p.freeze(s)
@@ -81,13 +78,10 @@ func (p *pass) begin(s *service) {
 func (p *pass) swap(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.waits {
-			continue
-		}
 		for _, r := range sl.extra {
 			p.halt(s, sl, r, "one too many in its slot")
 		}
-		if sl.old == nil {
+		if sl.waits || sl.old == nil {
 			continue
 		}
 		if sl.current == nil {
@@ -111,6 +105,10 @@ func (p *pass) swap(s *service) {
 
 // halt tells a replica of sl to stop.
 func (p *pass) halt(s *service, sl *slot, r *cluster.Replica, why string) {
+	if sl.paired() && (r == sl.old || r == sl.current) {
+		s.quota.pairs--
+	}
+	p.release(s, r)
 	p.out.stop(s, r, why)
 	sl.stopping++
 	sl.touched = true
@@ -122,108 +120,18 @@ func (p *pass) halt(s *service, sl *slot, r *cluster.Replica, why string) {
 	}
 }
 
-// judge pauses the rollout when more of its slots failed than it may lose. A
-// replica that fell ill before it began says nothing of it: a move off a node
-// must not stop for that.
-func (p *pass) judge(s *service) {
-	if s.spec.Update.FailureAction == desired.Continue {
-		return
-	}
-	failed, first := 0, ""
-	for i := range s.slots {
-		r := s.slots[i].current
-		if r != nil && r.CreatedAt.Before(s.rec.Rollout.StartedAt) {
-			continue
-		}
-		if why := p.failure(s, &s.slots[i]); why != "" {
-			failed++
-			if first == "" {
-				first = why
-			}
-		}
-	}
-	if failed == 0 || float64(failed) <= s.spec.Update.MaxFailureRatio*float64(len(s.slots)) {
-		return
-	}
-	ro := &s.rec.Rollout
-	ro.State = cluster.RolloutPaused
-	ro.Failures += failed
-	ro.Reason = first
-	if s.spec.Update.FailureAction == desired.Rollback {
-		ro.Reason = noRollback + first
-	}
-}
-
-// failure tells why the slot counts as failed in this rollout, or "". A health
-// verdict decides at once, as the engine retried before it gave one; a replica
-// that ended gets maxStarts chances.
-func (p *pass) failure(s *service, sl *slot) string {
-	if sl.waits {
-		return ""
-	}
-	if r := sl.current; r != nil {
-		if r.Phase == cluster.Unhealthy {
-			return fmt.Sprintf("slot %d on %s is unhealthy%s", sl.number, r.Node, because(r))
-		}
-		return ""
-	}
-	r := sl.last
-	if !p.triedInRollout(s, r) || s.completed(sl) {
-		return ""
-	}
-	if !p.restart(s, s.spec, r).never && (lasted(r, s.spec) || r.Attempt+1 < maxStarts) {
-		return ""
-	}
-	starts := "1 start"
-	if r.Attempt > 0 {
-		starts = fmt.Sprintf("%d starts", r.Attempt+1)
-	}
-	return fmt.Sprintf("slot %d on %s: %s, never healthy%s", sl.number, r.Node, starts, because(r))
-}
-
-// because returns what the node said of the replica, to be appended.
-func because(r *cluster.Replica) string {
-	switch {
-	case r.Reason != "":
-		return ": " + r.Reason
-	case r.Phase == cluster.Failed && !r.StartedAt.IsZero():
-		return fmt.Sprintf(": exit status %d", r.ExitCode)
-	case r.Phase.Final():
-		return ": " + string(r.Phase)
-	}
-	return ""
-}
-
-// triedInRollout reports whether r is a start of the current spec in the
-// present rollout that ended by itself. One that its node took along proves
-// nothing.
-func (p *pass) triedInRollout(s *service, r *cluster.Replica) bool {
-	return r != nil && !r.Stop && r.Phase.Final() && r.Phase != cluster.Lost && r.SpecHash == s.spec.SpecHash &&
-		!r.CreatedAt.Before(s.rec.Rollout.StartedAt)
-}
-
-// freeze leaves a paused rollout with what serves: replacements that did not
-// pass are stopped where the old replica still runs or can come back.
-func (p *pass) freeze(s *service) {
-	for i := range s.slots {
-		sl := &s.slots[i]
-		if sl.current == nil || sl.waits {
-			continue
-		}
-		if ok, _ := p.settled(s, sl.current); ok {
-			continue
-		}
-		if sl.old != nil || sl.current.Phase == cluster.Unhealthy && s.previous != nil {
-			p.halt(s, sl, sl.current, "its rollout is paused")
-		}
-	}
+// besideOld reports whether the slot's replacement ended and is to be started
+// once more beside the old replica. Where the old one has to stop first, the slot
+// waits for its turn like any other.
+func (p *pass) besideOld(s *service, sl *slot) bool {
+	return s.order() == desired.StartFirst && p.triedInRollout(s, sl.last)
 }
 
 // retry starts a replacement that ended once more, beside the old replica.
 func (p *pass) retry(s *service) {
 	for i := range s.slots {
 		sl := &s.slots[i]
-		if sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || !p.triedInRollout(s, sl.last) {
+		if sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || !p.besideOld(s, sl) {
 			continue
 		}
 		v := p.restart(s, s.spec, sl.last)
@@ -315,7 +223,7 @@ func (p *pass) progress(s *service) progress {
 		if settled && p.carries(s, sl.current) || sl.old != nil && p.carries(s, sl.old) {
 			n.serving++
 		}
-		waits := sl.old != nil && sl.current == nil && !p.triedInRollout(s, sl.last)
+		waits := sl.old != nil && sl.current == nil && !p.besideOld(s, sl)
 		replaced := settled && sl.old == nil
 		if !replaced && !waits && !s.completed(sl) && p.failure(s, sl) == "" {
 			n.inFlight++
@@ -337,7 +245,7 @@ func (p *pass) waiting(s *service) []*slot {
 	for i := range s.slots {
 		sl := &s.slots[i]
 		switch {
-		case sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || p.triedInRollout(s, sl.last):
+		case sl.old == nil || sl.current != nil || sl.stopping > 0 || sl.waits || p.besideOld(s, sl):
 		case !p.acts(sl.old.Node):
 			p.silent(s, sl, sl.old)
 		default:
@@ -430,9 +338,9 @@ func (p *pass) dependOnServing(r *cluster.Replica) {
 	p.out.dependOnNode(r.Node, p.node(r.Node))
 }
 
-// finishRollout closes a rollout in which every slot has passed the gate and
-// no old replica is left. Slots that have no node are not waited for once
-// another one showed what the spec is worth.
+// finishRollout closes a rollout in which every slot has passed the gate, or
+// failed and was passed over, and no old replica is left. Slots that have no node
+// are not waited for once another one showed what the spec is worth.
 func (p *pass) finishRollout(s *service) {
 	ro := &s.rec.Rollout
 	if ro.State != cluster.RolloutProgressing && ro.State != cluster.RolloutPaused {
@@ -450,7 +358,7 @@ func (p *pass) finishRollout(s *service) {
 			continue
 		case sl.old != nil || sl.touched && sl.current == nil:
 			return
-		case s.completed(sl):
+		case s.completed(sl), ro.State == cluster.RolloutProgressing && p.failure(s, sl) != "":
 			passed++
 			continue
 		case sl.current == nil:

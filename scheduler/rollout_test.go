@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,42 +52,53 @@ func TestPausedResumes(t *testing.T) {
 	}
 }
 
-// TestFailureBounds checks when a rollout that loses slots goes on.
+// TestFailureBounds checks when a rollout that loses slots goes on. Where it
+// does, a failed slot is handled like any other: its old replica goes, and the
+// rollout ends.
 func TestFailureBounds(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*desired.Update)
 		want   cluster.RolloutState
+		failed []int // slots
 	}{
-		{"none may fail", func(*desired.Update) {}, cluster.RolloutPaused},
-		{"a third may fail", func(u *desired.Update) { u.MaxFailureRatio = 0.34 }, cluster.RolloutProgressing},
-		{"failures are ignored", func(u *desired.Update) { u.FailureAction = desired.Continue }, cluster.RolloutProgressing},
+		{"none may fail", func(*desired.Update) {}, cluster.RolloutPaused, []int{1}},
+		{"a third may fail", func(u *desired.Update) { u.MaxFailureRatio = 0.34 }, cluster.RolloutDone, []int{1}},
+		{"two of three fail", func(u *desired.Update) { u.MaxFailureRatio = 0.34 }, cluster.RolloutPaused, []int{1, 2}},
+		{"failures are ignored", func(u *desired.Update) { u.FailureAction = desired.Continue }, cluster.RolloutDone, []int{1}},
+		{"all failures are ignored", func(u *desired.Update) { u.FailureAction = desired.Continue }, cluster.RolloutDone, []int{1, 2, 3}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			m := newSim(t, "n1", "n2", "n3")
-			m.accept("shop", svc("web", "v1", 3))
-			m.settled(t)
-			m.accept("shop", svc("web", "v2", 3, updates(tt.change)))
-			m.plan()
-			m.fate[m.get(t, "shop", "web", 1).ID] = sickens
-			m.settled(t)
-			if got := m.services["shop/web"].Rollout.State; got != tt.want {
-				t.Errorf("rollout %q, want %q", got, tt.want)
-			}
-			if rolled := m.get(t, "shop", "web", 3).SpecHash == "v2-web"; rolled != (tt.want == cluster.RolloutProgressing) {
-				t.Errorf("slot 3 rolled: %t", rolled)
-			}
-			old := 0
-			for _, r := range m.replicas {
-				if r.Slot == 1 && r.SpecHash == "v1-web" && r.Phase == cluster.Healthy {
-					old++
+		for _, f := range []fate{sickens, falls, crashes} {
+			t.Run(tt.name+" "+string(f), func(t *testing.T) {
+				m := newSim(t, "n1", "n2", "n3")
+				m.accept("shop", svc("web", "v1", 3))
+				m.settled(t)
+				m.accept("shop", svc("web", "v2", 3, updates(tt.change)))
+				ends := tt.want == cluster.RolloutPaused
+				for range 200 {
+					m.plan()
+					for _, r := range m.replicas {
+						if r.SpecHash == "v2-web" && slices.Contains(tt.failed, r.Slot) {
+							m.fate[r.ID] = f
+						}
+					}
+					m.round()
 				}
-			}
-			if old != 1 {
-				t.Error("the old replica of the failed slot does not run")
-			}
-		})
+				if got := m.services["shop/web"].Rollout.State; got != tt.want {
+					t.Errorf("rollout %q, want %q", got, tt.want)
+				}
+				for _, r := range m.replicas {
+					old := r.SpecHash == "v1-web" && !r.Phase.Final() && !r.Stop
+					if old && !ends {
+						t.Errorf("the old replica of slot %d is left", r.Slot)
+					}
+					if !old && ends && r.Slot == 3 {
+						t.Errorf("slot 3 rolled after the pause: %+v", r)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -74,6 +74,7 @@ type service struct {
 	restless bool               // not calm
 	uprooted bool               // has a replica on a node that is down or leaves
 
+	quota    quota      // of a service that is wanted
 	requests []*request // at most one for each of spec and previous
 	reasons  [reasonKinds]string
 }

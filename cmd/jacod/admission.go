@@ -180,10 +180,16 @@ func publicKeyHash(key ed25519.PublicKey) ([32]byte, error) {
 	return sha256.Sum256(der), nil
 }
 
+// issueTimeout is how long an operator waits for a leader that makes a token:
+// longer than an election takes.
+const issueTimeout = 10 * time.Second
+
 // IssueToken implements rpc.TokenIssuer: what a joining node pins is what this
 // node, whose operator asks, has accepted itself.
 func (d door) IssueToken(ctx context.Context, operator string, kind cluster.TokenKind, ttl time.Duration) (*rpc.IssuedToken, error) {
 	m := d.member
+	ctx, cancel := context.WithTimeout(ctx, issueTimeout)
+	defer cancel()
 	request := rpc.IssueTokenRequest{Kind: kind, TTL: ttl, Operator: operator + "@" + m.info.Node}
 	if kind == cluster.TokenJoin {
 		checkpoint, err := m.checkpoint(ctx)
@@ -195,7 +201,7 @@ func (d door) IssueToken(ctx context.Context, operator string, kind cluster.Toke
 	for {
 		leader, _, err := m.consensus.WaitLeader(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("no leader can make a token now: %w", err)
+			return nil, fmt.Errorf("no leader can make a token now: `jaco status` says what is missing: %w", err)
 		}
 		var issued *rpc.IssuedToken
 		if leader == m.info.Node {

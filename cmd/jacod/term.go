@@ -30,6 +30,9 @@ type term struct {
 	wake   chan struct{}
 	// assessing is held by whoever looks at the nodes and writes what it found.
 	assessing sync.Mutex
+	// leaving is since when the nodes that a commit removes are known to be; the
+	// reconciler's alone.
+	leaving map[string]time.Time
 
 	mu        sync.Mutex // guards the fields below
 	liveness  *cluster.Liveness

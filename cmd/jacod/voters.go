@@ -24,8 +24,9 @@ func (t *term) step(ctx context.Context) (again bool, err error) {
 	if servers == nil || len(nodes) == 0 {
 		return false, nil
 	}
+	departed := t.departed(nodes)
 	change, found := consensus.NextChange(consensus.MembershipInput{
-		Servers: servers, Candidates: t.candidates(nodes), Leader: m.info.Node, LeaderIndex: m.consensus.Stats().LastIndex,
+		Servers: servers, Candidates: t.candidates(nodes, departed), Leader: m.info.Node, LeaderIndex: m.consensus.Stats().LastIndex,
 	})
 	if found {
 		return true, t.change(ctx, servers, change)
@@ -33,7 +34,7 @@ func (t *term) step(ctx context.Context) (again bool, err error) {
 	if err := t.seal(ctx, voterNames(servers)); err != nil {
 		return false, err
 	}
-	return t.dismiss(ctx, servers, nodes)
+	return t.dismiss(ctx, servers, nodes, departed)
 }
 
 // change makes a change of who takes part. Who gets a vote can open what is
@@ -57,8 +58,45 @@ func (t *term) change(ctx context.Context, servers []consensus.Server, change co
 	}}})
 }
 
+// moveTime is how long a node that a commit removes may stay until what it runs
+// has moved: it may have been removed because it cannot be trusted.
+const moveTime = 30 * time.Second
+
+// departed names the nodes that a commit removes and that may go: those that run
+// nothing any more, do not answer, or had their time.
+func (t *term) departed(nodes []cluster.Node) map[string]bool {
+	view, now := t.member.verifier.View(), t.member.clock()
+	if view == nil {
+		return nil
+	}
+	runs := map[string]bool{}
+	for _, r := range t.member.state.Read().Replicas() {
+		runs[r.Node] = runs[r.Node] || !r.Phase.Final()
+	}
+	leaving, gone := map[string]time.Time{}, map[string]bool{}
+	for i := range nodes {
+		node := &nodes[i]
+		if view.Cluster.Nodes[node.Name].Availability != desired.NodeRemoved {
+			continue
+		}
+		since, known := t.leaving[node.Name]
+		if !known {
+			since = now
+		}
+		leaving[node.Name] = since
+		gone[node.Name] = mayLeave(node, runs[node.Name], now.Sub(since))
+	}
+	t.leaving = leaving
+	return gone
+}
+
+// mayLeave reports whether a node that is removed goes now.
+func mayLeave(node *cluster.Node, runs bool, waited time.Duration) bool {
+	return node.State != cluster.NodeReady || !runs || waited >= moveTime
+}
+
 // candidates are the members as consensus judges them.
-func (t *term) candidates(nodes []cluster.Node) []consensus.Candidate {
+func (t *term) candidates(nodes []cluster.Node, departed map[string]bool) []consensus.Candidate {
 	m, soft, suspect := t.member, t.soft(), cluster.DefaultLivenessConfig().Suspect
 	settings := map[string]desired.NodeSettings{}
 	if view := m.verifier.View(); view != nil {
@@ -69,7 +107,7 @@ func (t *term) candidates(nodes []cluster.Node) []consensus.Candidate {
 		node := &nodes[i]
 		c := consensus.Candidate{
 			Name: node.Name, Address: node.Address, Zone: settings[node.Name].Labels[zoneLabel],
-			Removed: settings[node.Name].Availability == desired.NodeRemoved,
+			Removed: departed[node.Name],
 		}
 		heard, known := soft[node.Name]
 		silence := heard.Age
@@ -91,7 +129,7 @@ func (t *term) candidates(nodes []cluster.Node) []consensus.Candidate {
 
 // dismiss takes a node out of the member table that a commit removes and that
 // takes part in consensus no more.
-func (t *term) dismiss(ctx context.Context, servers []consensus.Server, nodes []cluster.Node) (bool, error) {
+func (t *term) dismiss(ctx context.Context, servers []consensus.Server, nodes []cluster.Node, departed map[string]bool) (bool, error) {
 	view := t.member.verifier.View()
 	if view == nil {
 		return false, nil
@@ -99,7 +137,7 @@ func (t *term) dismiss(ctx context.Context, servers []consensus.Server, nodes []
 	for i := range nodes {
 		name := nodes[i].Name
 		part := slices.ContainsFunc(servers, func(s consensus.Server) bool { return s.Name == name })
-		if part || view.Cluster.Nodes[name].Availability != desired.NodeRemoved || len(nodes) == 1 {
+		if part || !departed[name] || len(nodes) == 1 {
 			continue
 		}
 		err := t.member.proposeHere(ctx, &cluster.RemoveNode{Name: name, Reason: "cluster.yaml of " + view.Commit.Short() + " removes it"})

@@ -89,6 +89,7 @@ func (g *group) kill(ctx context.Context) error {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		g.thaw()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("kill cgroup %s, processes %v left: %w", g.path, pids, ctx.Err())
@@ -117,6 +118,17 @@ func (g *group) freeze(ctx context.Context, frozen bool) error {
 			return false, err.Error()
 		}
 		return strings.Contains(string(events), "frozen "+word+"\n"), string(events)
+	})
+}
+
+// thaw lets frozen processes take the signal that ends them: those of a paused
+// container do not in the version 1 hierarchy, where there is one.
+func (g *group) thaw() {
+	_ = filepath.WalkDir(filepath.Join("/sys/fs/cgroup/freezer", g.path), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "freezer.state" {
+			_ = os.WriteFile(path, []byte("THAWED"), 0) // it may be gone
+		}
+		return nil
 	})
 }
 
