@@ -332,7 +332,7 @@ func (s *trial) afterwards(t *testing.T, liar stage.Member, witnesses []*witness
 	}
 	next := s.Deploy(compose("after the lies", ""))
 	s.revisions = append(s.revisions, next)
-	s.runsEverywhere(t, next)
+	s.runsEverywhere(t, next, "shop", replicas)
 	for _, m := range s.Members() {
 		m.T = t
 		out := m.Jaco("audit", "verify", "--anchor", s.Anchor)
@@ -347,18 +347,19 @@ func (s *trial) afterwards(t *testing.T, liar stage.Member, witnesses []*witness
 	}
 }
 
-// runsEverywhere waits until every member has accepted a commit and runs it.
-func (s *trial) runsEverywhere(t *testing.T, commit string, on ...stage.Member) {
+// runsEverywhere waits until every member has accepted a commit, and says that
+// each runs one of the replicas of a deployment's web.
+func (s *trial) runsEverywhere(t *testing.T, commit, deployment string, count int) {
 	t.Helper()
 	s.Eventually(60*time.Second, "the commit to run on every node", func(status *cluster.Status) (bool, string) {
-		service := stage.FindService(status, "shop", "web")
-		if service == nil || status.Sync.Accepted != commit || service.Healthy != replicas || service.Updated != replicas {
+		service := stage.FindService(status, deployment, "web")
+		if service == nil || status.Sync.Accepted != commit || service.Healthy != count || service.Updated != count {
 			return false, stage.Summary(status)
 		}
 		nodes := map[string]bool{}
 		for _, r := range service.Replicas {
 			nodes[r.Node] = r.Phase == cluster.Healthy
 		}
-		return len(nodes) == replicas && len(service.Replicas) == replicas, stage.Summary(status)
-	}, on...)
+		return len(nodes) == count && len(service.Replicas) == count, stage.Summary(status)
+	})
 }

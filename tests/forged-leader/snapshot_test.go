@@ -8,7 +8,6 @@ import (
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/verifier"
-	"github.com/jaco-sh/jaco/signing"
 	"github.com/jaco-sh/jaco/tests/stage"
 )
 
@@ -42,7 +41,7 @@ func (s *trial) bySnapshot(t *testing.T) {
 		check(t, victim.Start(t.Context()))
 		wanted := []func(verifier.JournalEntry) bool{
 			func(e verifier.JournalEntry) bool { return e.Reason == verifier.ReasonHistory },
-			func(e verifier.JournalEntry) bool { return e.Claim == last && e.Reason == signing.ReasonUnsigned },
+			func(e verifier.JournalEntry) bool { return e.Claim == last && e.Commit.String() == s.unsigned },
 		}
 		for _, replica := range a.Replicas[1:] { // the first is where it harms nobody
 			wanted = append(wanted, func(e verifier.JournalEntry) bool {
@@ -112,5 +111,9 @@ func (s *trial) renew(t *testing.T, machines ...stage.Member) {
 		check(t, m.Start(t.Context()))
 		s.Join(m)
 	}
-	s.runsEverywhere(t, s.Deploy(compose("after the made-up states", "")))
+	// Replicas that run do not move to the new machines; those of a new
+	// deployment are spread over all.
+	const name = "more"
+	next := s.Deploy(map[string]string{stage.Path(name): stage.Compose(stage.Service{Name: "web", Tag: "2", Replicas: len(s.Members())})})
+	s.runsEverywhere(t, next, name, len(s.Members()))
 }
