@@ -18,15 +18,23 @@ func TestMain(m *testing.M) { rig.Main(m, "crash") }
 // The number of kills. Each comes at a random moment of a deploy.
 const (
 	daemonKills    = 50
-	engineRestarts = 15
+	engineRestarts = 50
 	// deployTime is about how long a deploy of the suite takes: the moments are
 	// drawn from it.
 	deployTime = 2500 * time.Millisecond
 )
 
-// replicas of each of the two deployments: one changes in every round, the
-// other never does.
-const replicas = 3
+const (
+	// replicas of each of the two deployments: one changes in every round, the
+	// other never does.
+	replicas = 3
+	// checkEvery is the time between two healthchecks of the one that changes:
+	// a rollout waits for one three times.
+	checkEvery = 300 * time.Millisecond
+	// lookEvery is the time between two looks at the status. Each is a process,
+	// which slows down what it waits for.
+	lookEvery = 100 * time.Millisecond
+)
 
 func TestDaemonKilled(t *testing.T) {
 	s := newStage(t)
@@ -74,7 +82,7 @@ func newStage(t *testing.T) *stage.Stage {
 	s := stage.New(t, stage.Config{})
 	s.Deploy(map[string]string{
 		stage.Path("calm"): stage.Compose(stage.Service{Name: "web", Tag: "1", Replicas: replicas}),
-		stage.Path("busy"): stage.Compose(stage.Service{Name: "web", Tag: "1", Replicas: replicas}),
+		stage.Path("busy"): stage.Compose(stage.Service{Name: "web", Tag: "1", Replicas: replicas, Check: checkEvery}),
 	})
 	return s
 }
@@ -83,12 +91,13 @@ func newStage(t *testing.T) *stage.Stage {
 func push(s *stage.Stage, round int) {
 	s.T.Helper()
 	s.Commit(map[string]string{stage.Path("busy"): stage.Compose(stage.Service{
-		Name: "web", Tag: stage.ImageTags[round%len(stage.ImageTags)], Replicas: replicas, Env: map[string]string{"MESSAGE": fmt.Sprint("round ", round)},
+		Name: "web", Tag: stage.ImageTags[round%len(stage.ImageTags)], Replicas: replicas, Check: checkEvery,
+		Env: map[string]string{"MESSAGE": fmt.Sprint("round ", round)},
 	})})
 	s.Push()
 }
 
-// pause waits for a random moment: what happens meanwhile is the point.
+// pause waits: for a random moment, when what happens meanwhile is the point.
 func pause(t *testing.T, d time.Duration) {
 	t.Helper()
 	timer := time.NewTimer(d)
@@ -123,12 +132,13 @@ func check(t *testing.T, s *stage.Stage, round int, calm map[string]string) {
 	t.Helper()
 	head := rig.Must[string](t)(s.Repo.Git(t.Context(), "rev-parse", "HEAD"))
 	s.Eventually(90*time.Second, fmt.Sprintf("round %d: both deployments healthy at the head", round), func(status *cluster.Status) (bool, string) {
-		summary := stage.Summary(status)
 		busy, quiet := stage.Deployment(status, "busy"), stage.Deployment(status, "calm")
-		if busy == nil || quiet == nil || busy.Revision != head || status.Sync.Accepted != head {
-			return false, summary
+		ok := busy != nil && quiet != nil && busy.Revision == head && status.Sync.Accepted == head &&
+			busy.Health == cluster.HealthHealthy && quiet.Health == cluster.HealthHealthy
+		if !ok {
+			pause(t, lookEvery)
 		}
-		return busy.Health == cluster.HealthHealthy && quiet.Health == cluster.HealthHealthy, summary
+		return ok, stage.Summary(status)
 	})
 	rig.Eventually(t, 20*time.Second, fmt.Sprintf("round %d: exactly one container in each slot", round), func(ctx context.Context) (bool, string) {
 		containers, err := s.Node.Engine.Containers(ctx, "sh.jaco.cluster")

@@ -1,8 +1,10 @@
 package stage
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
 )
@@ -13,11 +15,13 @@ type Service struct {
 	Tag      string // of Image
 	Replicas int
 	Env      map[string]string
-	Extra    string // more lines of the service, indented by four
+	Check    time.Duration // between two healthchecks; 0 is a second
+	Extra    string        // more lines of the service, indented by four
 }
 
-// Compose renders a compose file: services that answer HTTP, are checked every
-// second, and stop at once. They publish no port, so that replicas share a node.
+// Compose renders a compose file: services that answer HTTP, are checked often,
+// and stop at once. They publish no port, so that replicas share a node. A check
+// that an engine's crash interrupts blocks its container until the time-out.
 func Compose(services ...Service) string {
 	var b strings.Builder
 	b.WriteString("services:\n")
@@ -29,7 +33,8 @@ func Compose(services ...Service) string {
 				fmt.Fprintf(&b, "      %s: %q\n", k, v)
 			}
 		}
-		b.WriteString("    healthcheck:\n      test: [CMD, /web, -probe, \"http://127.0.0.1:8080/healthz\"]\n      interval: 1s\n      retries: 3\n")
+		b.WriteString("    healthcheck:\n      test: [CMD, /web, -probe, \"http://127.0.0.1:8080/healthz\"]\n")
+		fmt.Fprintf(&b, "      interval: %s\n      timeout: 1s\n      retries: 5\n", cmp.Or(s.Check, time.Second))
 		fmt.Fprintf(&b, "    deploy:\n      replicas: %d\n      update_config: {order: start-first, parallelism: 1, monitor: 1s}\n", s.Replicas)
 		b.WriteString(s.Extra)
 	}
