@@ -88,12 +88,24 @@ func (g *group) kill(ctx context.Context) error {
 		for _, pid := range pids {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
+		g.thaw()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("kill cgroup %s, processes %v left: %w", g.path, pids, ctx.Err())
 		case <-tick.C:
 		}
 	}
+}
+
+// thaw lets frozen processes take the signal that ends them: those of a paused
+// container do not in the version 1 hierarchy, where there is one.
+func (g *group) thaw() {
+	_ = filepath.WalkDir(filepath.Join("/sys/fs/cgroup/freezer", g.path), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "freezer.state" {
+			_ = os.WriteFile(path, []byte("THAWED"), 0) // it may be gone
+		}
+		return nil
+	})
 }
 
 // pids lists the processes of the group and its children, zombies left out.

@@ -19,7 +19,8 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m, "rig") }
 
-// TestNode runs a container on one node, restarts its engine and closes it.
+// TestNode runs a container on one node, restarts its engine and closes it
+// while the container is paused.
 func TestNode(t *testing.T) {
 	ctx := t.Context()
 	before := machine(t)
@@ -52,6 +53,9 @@ func TestNode(t *testing.T) {
 		t.Errorf("packet filter: %v\n%s", err, out)
 	}
 
+	if err := node.Engine.Do(ctx, http.MethodPost, "/containers/"+id+"/pause", nil, nil); err != nil {
+		t.Fatal(err)
+	}
 	start = time.Now()
 	if err := r.Close(ctx); err != nil {
 		t.Fatal(err)
