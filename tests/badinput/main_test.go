@@ -106,7 +106,8 @@ func (n *node) standing(t *testing.T) standing {
 		if err := n.daemon.Status(ctx, &status); err != nil {
 			return false, err.Error()
 		}
-		return status.Cluster.Leader != "", fmt.Sprintf("%+v", status.Cluster)
+		// A node that just came up leads before it has read its log.
+		return status.Cluster.Leader != "" && status.Cluster.ID != "", fmt.Sprintf("%+v", status.Cluster)
 	}, n.daemon)
 	var records []cluster.AuditRecord
 	check(t, json.Unmarshal([]byte(rig.Must[string](t)(n.daemon.Run(t.Context(), "audit", "-o", "json"))), &records))
