@@ -193,21 +193,7 @@ func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress
 	if err != nil {
 		return nil, err
 	}
-	return gatedPipeline{pipeline, g}, nil
-}
-
-// gatedPipeline falls silent with its gate.
-type gatedPipeline struct {
-	raft.AppendPipeline
-	gate *gate
-}
-
-// AppendEntries implements raft.AppendPipeline.
-func (p gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if err := p.gate.silent(); err != nil {
-		return nil, err
-	}
-	return p.AppendPipeline.AppendEntries(args, resp)
+	return &gatedPipeline{AppendPipeline: pipeline, silent: g.silent, now: time.Now}, nil
 }
 
 // InstallSnapshot implements raft.Transport.
