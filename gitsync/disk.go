@@ -17,6 +17,10 @@ func ownDisk(err error) bool {
 	return errors.As(err, &stored) || errors.As(err, &path) || errors.As(err, &link)
 }
 
+// OwnDisk says whether a round was not finished for what happened on this node's
+// own disk: another node may well finish it.
+func OwnDisk(err error) bool { return ownDisk(err) && !errors.Is(err, ErrUnreachable) }
+
 // adviseDisk adds to an error of a file below dir what an operator can do
 // about it. It is called once, where the error leaves the package.
 func adviseDisk(dir string, err error) error {

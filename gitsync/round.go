@@ -58,7 +58,7 @@ func (s *Syncer) fetchFailed(ctx context.Context, m *memory, err error) error {
 	switch {
 	case needsPerson(err):
 		a.state, a.kind = Stalled, ""
-	case ownDisk(err) && !errors.Is(err, ErrUnreachable):
+	case OwnDisk(err):
 		a.state, a.kind = Stalled, "disk"
 	}
 	return errors.Join(err, s.announce(ctx, m, a))

@@ -180,6 +180,9 @@ func publicKeyHash(key ed25519.PublicKey) ([32]byte, error) {
 	return sha256.Sum256(der), nil
 }
 
+// errNoIssuer is returned when no token can be made for want of a leader.
+var errNoIssuer = errors.New("no leader can make a token now: `jaco status` says what is missing")
+
 // issueTimeout is how long an operator waits for a leader that makes a token:
 // longer than an election takes.
 const issueTimeout = 10 * time.Second
@@ -201,7 +204,7 @@ func (d door) IssueToken(ctx context.Context, operator string, kind cluster.Toke
 	for {
 		leader, _, err := m.consensus.WaitLeader(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("no leader can make a token now: `jaco status` says what is missing: %w", err)
+			return nil, errNoIssuer
 		}
 		var issued *rpc.IssuedToken
 		if leader == m.info.Node {

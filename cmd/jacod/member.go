@@ -45,6 +45,9 @@ type member struct {
 	peers     *rpc.Peers
 	operator  *rpc.Server // of the local socket; readers from afar reach half of it
 
+	// yielded is when this node last handed the leadership over for its disk; the
+	// leader's alone.
+	yielded time.Time
 	// syncer is set while this node follows the repository.
 	syncer atomic.Pointer[gitsync.Syncer]
 	// term is set while this node leads and has applied what came before.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/gitsync"
 )
@@ -21,7 +23,37 @@ func (m *member) syncRemote(ctx context.Context) error {
 	if err != nil || meta.Repo.Owner != "" {
 		return nil // the term ended first, or its owner follows it
 	}
-	return m.follow(ctx, meta)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.follow(ctx, meta) })
+	group.Go(func() error { return m.makeWay(ctx) })
+	return group.Wait()
+}
+
+const (
+	// lookAtSync is how often it is looked whether this node's disk keeps it from
+	// following the repository.
+	lookAtSync = time.Second
+	// keepAfterYield is how long a leader that made way, and leads again, does not
+	// make way: the others' disks are no better.
+	keepAfterYield = 5 * time.Minute
+)
+
+// makeWay hands the leadership over when this node cannot follow the repository
+// for its own disk: the log may still find room where the mirror finds none.
+func (m *member) makeWay(ctx context.Context) error {
+	for pause(ctx, lookAtSync) {
+		syncer, now := m.syncer.Load(), m.clock()
+		if syncer == nil || !gitsync.OwnDisk(syncer.Status().LastError) || now.Sub(m.yielded) < keepAfterYield {
+			continue
+		}
+		if err := m.consensus.LeadershipTransfer(ctx); err != nil {
+			m.logger.Debug("the leadership was not handed over", "error", err)
+			continue
+		}
+		m.yielded = now
+		m.logger.Warn("handed the leadership over: this node's disk keeps it from following the repository", "error", syncer.Status().LastError)
+	}
+	return nil
 }
 
 // syncOwn follows a repository of this machine, whoever leads: evidence

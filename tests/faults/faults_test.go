@@ -184,14 +184,23 @@ func (f *trial) newLeader(before stage.Member, among []stage.Member) {
 }
 
 // runs wants the status to say that the commit is accepted, and that each
-// deployment has all of its replicas healthy and of the wanted spec; old ones
-// may still be there.
-func runs(commit string) func(*cluster.Status) (bool, string) {
+// deployment has all of its replicas healthy and of the wanted spec on other
+// nodes than the one without; old ones may still be there.
+func runs(commit, without string) func(*cluster.Status) (bool, string) {
 	return func(status *cluster.Status) (bool, string) {
 		ok := status.Sync.Accepted == commit
 		for _, name := range []string{"calm", "busy"} {
 			s := stage.FindService(status, name, "web")
-			ok = ok && s != nil && s.Healthy >= replicas && s.Updated >= replicas
+			if ok = ok && s != nil && s.Healthy >= replicas && s.Updated >= replicas; !ok {
+				break
+			}
+			healthy := 0
+			for _, r := range s.Replicas {
+				if r.Node != without && r.Phase == cluster.Healthy {
+					healthy++
+				}
+			}
+			ok = healthy >= replicas
 		}
 		return ok, stage.Summary(status)
 	}

@@ -82,7 +82,7 @@ func minorityCutOff(f *trial) {
 	f.Check(f.Rig.Isolate(f.t.Context(), alone.Node))
 	f.newLeader(alone, rest)
 	commit := f.push(rest[0], nil)
-	f.Eventually(settleTime, "the majority to run the push and what the minority ran", runs(commit), rest...)
+	f.Eventually(settleTime, "the majority to run the push and what the minority ran", runs(commit, alone.Name()), rest...)
 	f.Eventually(settleTime, alone.Name()+" to be down", func(status *cluster.Status) (bool, string) {
 		node := stage.Node(status, alone.Name())
 		return node.State == cluster.NodeDown && node.Reason != "", stage.Summary(status)
