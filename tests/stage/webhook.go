@@ -22,7 +22,8 @@ func (c *Cluster) Deliver(to Member) {
 		request := rig.Must[*http.Request](c.T)(http.NewRequestWithContext(
 			c.T.Context(), http.MethodPost, "http://"+to.WebhookAddress()+"/webhook", bytes.NewReader(body)))
 		request.Header.Set("X-Hub-Signature-256", "sha256="+signature)
-		response := rig.Must[*http.Response](c.T)(c.Rig.LAN.NetNS.HTTPClient().Do(request))
+		response, err := c.Rig.LAN.NetNS.HTTPClient().Do(request)
+		c.Check(err)
 		c.Check(response.Body.Close())
 		if response.StatusCode != want {
 			c.T.Fatal(to.Name() + " answered a delivery with " + response.Status)
