@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -77,12 +78,24 @@ func (c *Cluster) OneEach(within time.Duration) {
 		if err != nil {
 			return false, err.Error()
 		}
-		return equalSlots(status, placed)
+		return equalSlots(status, placed, memberNames(ctx, c.Running()))
 	}, c)
 }
 
+// memberNames maps the rig's names of nodes to those that they joined under.
+func memberNames(ctx context.Context, members []Member) map[string]string {
+	names := map[string]string{}
+	for _, a := range ask(ctx, members) {
+		if a.err == nil && a.status.Cluster.Node != "" {
+			names[a.member.Node.Name] = a.status.Cluster.Node
+		}
+	}
+	return names
+}
+
 // equalSlots compares the replicas of a status with the containers there are.
-func equalSlots(status *cluster.Status, placed []Placed) (bool, string) {
+// names are the members', by the rig's own.
+func equalSlots(status *cluster.Status, placed []Placed, names map[string]string) (bool, string) {
 	var want, have []string
 	for i := range status.Deployments {
 		d := &status.Deployments[i]
@@ -95,7 +108,7 @@ func equalSlots(status *cluster.Status, placed []Placed) (bool, string) {
 	running := true
 	for _, p := range placed {
 		label := func(name string) string { return p.Labels["sh.jaco."+name] }
-		have = append(have, fmt.Sprintf("%s/%s/%s %s on %s", label("deployment"), label("service"), label("slot"), label("replica"), p.Node))
+		have = append(have, fmt.Sprintf("%s/%s/%s %s on %s", label("deployment"), label("service"), label("slot"), label("replica"), cmp.Or(names[p.Node], p.Node)))
 		running = running && p.State == "running"
 	}
 	slices.Sort(want)
