@@ -207,6 +207,11 @@ func (r *reporter) Report(ctx context.Context, report *cluster.ReportReplicas) e
 
 // Record implements agent.Reporter.
 func (r *reporter) Record(ctx context.Context, events []cluster.Event) error {
+	// The log of a cluster begins with its initialization: nothing else is taken
+	// before it.
+	if _, err := r.member.waitMeta(ctx); err != nil {
+		return err
+	}
 	return r.member.recordEvents(ctx, events)
 }
 
