@@ -70,7 +70,7 @@ func acceptedByAll(t *testing.T, c *stage.Cluster, commit string) {
 	t.Helper()
 	for _, m := range c.Running() {
 		m.Eventually(10*time.Second, "all to have accepted "+commit[:12], func(status *cluster.Status) (bool, string) {
-			ok := status.Cluster.Node == m.Name() && status.Sync.Accepted == commit && status.Sync.Anchor == c.Anchor && len(status.Sync.Signers) == 1
+			ok := stage.Node(status, status.Cluster.Node) != nil && status.Sync.Accepted == commit && status.Sync.Anchor == c.Anchor && len(status.Sync.Signers) == 1
 			for i := range status.Nodes {
 				ok = ok && status.Nodes[i].Accepted == commit
 			}

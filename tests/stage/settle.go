@@ -93,7 +93,8 @@ func memberNames(ctx context.Context, members []Member) map[string]string {
 	return names
 }
 
-// equalSlots compares the replicas of a status with the containers there are.
+// equalSlots compares the replicas of a status with the containers there are,
+// wherever: a node of the rig may have another name in its cluster.
 // names are the members', by the rig's own.
 func equalSlots(status *cluster.Status, placed []Placed, names map[string]string) (bool, string) {
 	var want, have []string
@@ -101,7 +102,7 @@ func equalSlots(status *cluster.Status, placed []Placed, names map[string]string
 		d := &status.Deployments[i]
 		for _, s := range d.Services {
 			for _, r := range s.Replicas {
-				want = append(want, fmt.Sprintf("%s/%s/%d %s on %s", d.Name, s.Name, r.Slot, r.ID, r.Node))
+				want = append(want, fmt.Sprintf("%s/%s/%d %s", d.Name, s.Name, r.Slot, r.ID))
 			}
 		}
 	}
