@@ -93,8 +93,7 @@ func memberNames(ctx context.Context, members []Member) map[string]string {
 	return names
 }
 
-// equalSlots compares the replicas of a status with the containers there are,
-// wherever: a node of the rig may have another name in its cluster.
+// equalSlots compares the replicas of a status with the containers there are.
 // names are the members', by the rig's own.
 func equalSlots(status *cluster.Status, placed []Placed, names map[string]string) (bool, string) {
 	var want, have []string
@@ -102,7 +101,7 @@ func equalSlots(status *cluster.Status, placed []Placed, names map[string]string
 		d := &status.Deployments[i]
 		for _, s := range d.Services {
 			for _, r := range s.Replicas {
-				want = append(want, fmt.Sprintf("%s/%s/%d %s", d.Name, s.Name, r.Slot, r.ID))
+				want = append(want, fmt.Sprintf("%s/%s/%d %s on %s", d.Name, s.Name, r.Slot, r.ID, r.Node))
 			}
 		}
 	}
