@@ -137,9 +137,9 @@ func newLiveState(e *Engine) *liveState {
 	}
 }
 
-// assign adds an assignment; the state is locked.
+// assign adds an assignment in a slot of its own; the state is locked.
 func (s *liveState) assign(e *Engine, id, service, hash string) {
-	s.replicas[id] = cluster.Replica{ID: id, Deployment: e.cluster, Service: service, Slot: 1,
+	s.replicas[id] = cluster.Replica{ID: id, Deployment: e.cluster, Service: service, Slot: len(s.replicas) + 1,
 		Revision: signing.Hash{1}, SpecHash: hash, Phase: cluster.Assigned}
 }
 

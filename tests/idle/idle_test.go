@@ -26,7 +26,7 @@ func TestIdle(t *testing.T) {
 		proxy = rig.StartProxy(t, filepath.Join(node.Dir, "proxy.sock"), node.Engine.Docker)
 		return proxy.Host()
 	}})
-	s.Deploy(nine())
+	s.Deploy(stage.Nine())
 	if counts := proxy.Counts(); counts["POST /containers/create"] != 9 {
 		t.Fatalf("the proxy does not see what jacod asks: %v", counts)
 	}
@@ -34,7 +34,7 @@ func TestIdle(t *testing.T) {
 	index := quiet(t, s)
 
 	proxy.Reset()
-	pass(t, idleTime)
+	stage.Pass(t, idleTime)
 	if after := s.Status().Cluster.Index; after != index {
 		t.Errorf("%d raft entries in %s of idleness, want none:\n%s", after-index, idleTime, s.Jaco("audit", "--since", "70s", "-o", "wide"))
 	}
@@ -46,27 +46,6 @@ func TestIdle(t *testing.T) {
 		if !permitted {
 			t.Errorf("%d × %s in %s of idleness", n, request, idleTime)
 		}
-	}
-}
-
-// nine is a deployment of nine replicas.
-func nine() map[string]string {
-	var services []stage.Service
-	for _, name := range []string{"api", "web", "worker"} {
-		services = append(services, stage.Service{Name: name, Tag: "1", Replicas: 3})
-	}
-	return map[string]string{stage.Path("shop"): stage.Compose(services...)}
-}
-
-// pass lets time pass, when that nothing happens in it is the point.
-func pass(t *testing.T, d time.Duration) {
-	t.Helper()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-timer.C:
 	}
 }
 

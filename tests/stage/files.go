@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/tests/rig"
 )
 
 // Service is one service of a staged deployment.
@@ -48,6 +49,27 @@ func Compose(services ...Service) string {
 
 // Path is the compose file of a deployment.
 func Path(deployment string) string { return "deployments/" + deployment + "/compose.yaml" }
+
+// Nine is a deployment of three services with three replicas each.
+func Nine() map[string]string {
+	var services []Service
+	for _, name := range []string{"api", "web", "worker"} {
+		services = append(services, Service{Name: name, Tag: "1", Replicas: 3})
+	}
+	return map[string]string{Path("shop"): Compose(services...)}
+}
+
+// Pass lets time pass, when that nothing happens in it is the point.
+func Pass(t rig.TB, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	case <-timer.C:
+	}
+}
 
 // Deployment finds one in a status; nil when it is not there.
 func Deployment(status *cluster.Status, name string) *cluster.DeploymentState {

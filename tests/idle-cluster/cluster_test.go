@@ -1,4 +1,4 @@
-package idle
+package idlecluster
 
 import (
 	"fmt"
@@ -12,6 +12,11 @@ import (
 	"github.com/jaco-sh/jaco/tests/stage"
 )
 
+func TestMain(m *testing.M) { rig.Main(m, "idle-cluster") }
+
+// idleTime is how long nothing may happen.
+const idleTime = 60 * time.Second
+
 // What an idle node of three with nine replicas may take.
 const (
 	maxCPU = 0.01 // of a core
@@ -22,7 +27,7 @@ const (
 // and none takes more than it may of its machine.
 func TestIdleCluster(t *testing.T) {
 	c := stage.NewCluster(t, stage.ClusterConfig{Settings: map[string]any{"log": map[string]string{"format": "text", "level": "info"}}})
-	c.Deploy(nine())
+	c.Deploy(stage.Nine())
 	c.Settle(time.Minute)
 	c.WantSpread("shop", 3)
 	index := c.Quiet(30 * time.Second)
@@ -32,7 +37,7 @@ func TestIdleCluster(t *testing.T) {
 	for _, m := range c.Members() {
 		before[m.Name()] = usageOf(t, m.Proc())
 	}
-	pass(t, idleTime)
+	stage.Pass(t, idleTime)
 	elapsed := time.Since(start)
 	for _, m := range c.Members() {
 		now := usageOf(t, m.Proc())
