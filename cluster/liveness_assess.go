@@ -14,6 +14,7 @@ const (
 	reasonStopping = "jacod is stopping"
 	reasonEngine   = "the engine does not answer"
 	reasonSilent   = "no heartbeat since "
+	reasonRefuses  = "does not follow the leader"
 	reasonDown     = "does not answer since "
 )
 
@@ -139,7 +140,7 @@ func (l *Liveness) judge(at time.Time, n Node, live []string) Node {
 	w := l.nodes[n.Name]
 	self := n.Name == l.config.Self
 	if l.fresh(w, at) || !w.heard.IsZero() && (self || at.Before(w.excused)) {
-		return w.said(n)
+		return l.following(w, w.said(n))
 	}
 	if !l.silent(at, n) {
 		return n
@@ -160,6 +161,18 @@ func (l *Liveness) judge(at time.Time, n Node, live []string) Node {
 	default:
 		n.State, n.Reason = NodeSuspect, reasonSilent+since
 	}
+	return n
+}
+
+// following is the record of a node that was heard, NotReady where the node has
+// judged the leader's newest claim too and refuses it: it would refuse what that
+// claim brings, time and again. What the leader refuses as well holds nobody up.
+func (l *Liveness) following(w *watch, n Node) Node {
+	leader := l.nodes[l.config.Self]
+	if leader == nil || w.beat.Refusal == "" || leader.beat.Refusal != "" || w.beat.Claim != leader.beat.Claim {
+		return n
+	}
+	n.State, n.Reason = NodeNotReady, joinReasons(reasonRefuses, n.Reason)
 	return n
 }
 

@@ -331,3 +331,26 @@ func TestLivenessConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestLivenessRefuses: what the leader accepted and a node refuses cannot run
+// there; what both refuse, or the node has not judged yet, changes nothing.
+func TestLivenessRefuses(t *testing.T) {
+	s := newLiveSim(t, "n1", "n2", "n3")
+	judged := func(node string, claim uint64, refusal string) {
+		s.says(node, func(hb *Heartbeat) { hb.Claim, hb.Refusal = claim, refusal })
+	}
+	s.run(time.Second)
+	s.want("")
+	judged("n1", 3, "")
+	judged("n2", 3, "")
+	judged("n3", 3, "wrong-time: back-dated")
+	s.run(2 * time.Second)
+	judged("n1", 4, "") // n3 has yet to judge that one
+	s.run(2 * time.Second)
+	judged("n1", 5, "unsigned")
+	judged("n3", 5, "unsigned")
+	s.run(2 * time.Second)
+	s.want(`
+		2s n3 NotReady: does not follow the leader
+		4s n3 Ready:`)
+}

@@ -36,7 +36,7 @@ func followerAhead(f *trial) {
 	f.fast(m, true)
 	f.Eventually(30*time.Second, "the clock of "+m.Name()+" to be named", named(m.Name()), rest...)
 	commit := f.push(rest[0], nil)
-	f.Eventually(settleTime, "the push to run", runs(commit, ""), rest...)
+	f.Eventually(settleTime, "the push to run, or to wait for "+m.Name(), runsOrWaits(commit, m.Name()), rest...)
 	f.fast(m, false)
 	f.Settle(settleTime)
 }

@@ -16,12 +16,7 @@ func diskFull(f *trial) {
 	f.Check(full.FillDisk(f.t.Context()))
 	commit := f.push(rest[0], map[string]string{"deployments/busy/notes": noise(512 << 10)})
 	f.newLeader(full, rest)
-	f.Eventually(settleTime, "the push to be accepted, and to run or to wait for "+full.Name(), func(status *cluster.Status) (bool, string) {
-		// What runs there cannot be told to stop, so that a rollout comes no further.
-		busy := stage.Deployment(status, "busy")
-		waits := strings.Contains(busy.Reason, "waits for "+full.Name()+", which is NotReady")
-		return status.Sync.Accepted == commit && (waits || stage.Whole(busy)), stage.Summary(status)
-	}, rest...)
+	f.Eventually(settleTime, "the push to run, or to wait for "+full.Name(), runsOrWaits(commit, full.Name()), rest...)
 	f.EventuallyAny(20*time.Second, full.Name()+" to say that its disk is full", func(status *cluster.Status) (bool, string) {
 		node := stage.Node(status, full.Name())
 		return strings.Contains(node.Reason, "no space left on device"), node.Reason + "\n" + stage.Summary(status)

@@ -206,6 +206,16 @@ func runs(commit, without string) func(*cluster.Status) (bool, string) {
 	}
 }
 
+// runsOrWaits wants the status to say that the commit is accepted, and that it
+// runs or waits for the node, which is not ready and cannot be told what to stop.
+func runsOrWaits(commit, node string) func(*cluster.Status) (bool, string) {
+	return func(status *cluster.Status) (bool, string) {
+		busy := stage.Deployment(status, "busy")
+		waits := busy.Health == cluster.HealthProgressing && strings.Contains(busy.Reason, "waits for "+node+", which is NotReady")
+		return status.Sync.Accepted == commit && (waits || stage.Whole(busy)), stage.Summary(status)
+	}
+}
+
 // cutOff wants the status to say that nothing can change, and what is missing.
 func cutOff(missing ...string) func(*cluster.Status) (bool, string) {
 	return func(status *cluster.Status) (bool, string) {
