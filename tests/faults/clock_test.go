@@ -38,6 +38,7 @@ func followerAhead(f *trial) {
 	commit := f.push(rest[0], nil)
 	f.Eventually(settleTime, "the push to run, or to wait for "+m.Name(), runsOrWaits(commit, m.Name()), rest...)
 	f.fast(m, false)
+	f.push(rest[0], nil) // what was refused stays refused: the next commit is taken
 	f.Settle(settleTime)
 }
 
@@ -68,5 +69,6 @@ func leaderAhead(f *trial) {
 		}
 	}
 	f.fast(m, false)
+	f.push(rest[0], nil)
 	f.Settle(settleTime)
 }
