@@ -153,13 +153,19 @@ func (v *Verifier) judgingTime(record *Record, claim cluster.Claim) (time.Time, 
 	if !after.IsZero() {
 		floor = after.Add(-clockTolerance)
 	}
+	last := record.Time
+	if last.After(now.Add(clockTolerance)) {
+		// This node accepted it while its clock was ahead, and would wait for that
+		// time to come. What it can vouch for bounds the age all the same.
+		last = time.Time{}
+	}
 	switch {
 	case claim.Time.After(now.Add(clockTolerance)):
 		return now, fmt.Sprintf("its time %s is in the future of this node's clock, %s", timeText(claim.Time), timeText(now))
 	case changed:
-		return latest(claim.Time, record.Time, floor), ""
-	case claim.Time.Before(record.Time):
-		return now, fmt.Sprintf("its time %s is before that of the last accepted claim, %s", timeText(claim.Time), timeText(record.Time))
+		return latest(claim.Time, last, floor), ""
+	case claim.Time.Before(last):
+		return now, fmt.Sprintf("its time %s is before that of the last accepted claim, %s", timeText(claim.Time), timeText(last))
 	case claim.Time.Before(floor):
 		return now, fmt.Sprintf("its time %s is back-dated: by this node's clock it was made after %s", timeText(claim.Time), timeText(after))
 	}

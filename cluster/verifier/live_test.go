@@ -272,6 +272,27 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
+// TestClockSetBackAfterAccepting: what a node accepted while its clock was an
+// hour ahead does not keep it from following once the clock is right.
+func TestClockSetBackAfterAccepting(t *testing.T) {
+	leader, node, _ := chain(t, "web:1")
+	right := node.now
+	node.now = right.Add(time.Hour)
+	if !node.accepts(leader, "web:2", node.now) {
+		t.Fatalf("a claim of its own time: %+v", node.Record().Refusal)
+	}
+	node.now = right.Add(time.Minute)
+	if !node.accepts(leader, "web:3", node.now) {
+		t.Errorf("with the clock right again: %+v", node.Record().Refusal)
+	}
+	if got := node.Record().Time; got.After(node.now) {
+		t.Errorf("the record's time is %v, at %v", got, node.now)
+	}
+	if node.accepts(leader, "web:4", node.now.Add(-time.Second)) {
+		t.Error("a claim was taken that is older than the last")
+	}
+}
+
 // TestContactsAreSound: whatever order contacts come in, an entry of a log that
 // grows is never said to be made after a moment that it was made before.
 func TestContactsAreSound(t *testing.T) {
