@@ -70,6 +70,10 @@ func NewCluster(t rig.TB, config ClusterConfig) *Cluster {
 	for _, m := range c.Members()[1:] {
 		c.Join(m)
 	}
+	// The first may be ready after those that joined it.
+	c.Eventually(joinTimeout, "all to be ready", func(status *cluster.Status) (bool, string) {
+		return status.Cluster.Ready == config.Nodes, Summary(status)
+	})
 	return c
 }
 
