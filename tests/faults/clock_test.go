@@ -23,7 +23,7 @@ func (f *trial) fast(m stage.Member, ahead bool) {
 // named wants the status to name the node's clock.
 func named(name string) func(*cluster.Status) (bool, string) {
 	return func(status *cluster.Status) (bool, string) {
-		node := stage.Node(status, name)
+		node := nodeIn(status, name)
 		return strings.Contains(node.Reason, "its clock is 1h0m0s ahead of the other nodes'"), node.Reason + "\n" + stage.Summary(status)
 	}
 }
@@ -58,7 +58,7 @@ func leaderAhead(f *trial) {
 	before := f.Head()
 	commit := f.push(m, nil)
 	f.Eventually(30*time.Second, "the push to be refused for its time", func(status *cluster.Status) (bool, string) {
-		own := stage.Node(status, status.Cluster.Node)
+		own := nodeIn(status, status.Cluster.Node)
 		return status.Sync.Accepted == before && strings.Contains(own.Reason, "in the future of this node's clock"), own.Reason + "\n" + stage.Summary(status)
 	}, rest...)
 	for _, other := range rest {

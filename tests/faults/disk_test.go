@@ -18,7 +18,7 @@ func diskFull(f *trial) {
 	f.newLeader(full, rest)
 	f.Eventually(settleTime, "the push to run, or to wait for "+full.Name(), runsOrWaits(commit, full.Name()), rest...)
 	f.EventuallyAny(20*time.Second, full.Name()+" to say that its disk is full", func(status *cluster.Status) (bool, string) {
-		node := stage.Node(status, full.Name())
+		node := nodeIn(status, full.Name())
 		return strings.Contains(node.Reason, "no space left on device"), node.Reason + "\n" + stage.Summary(status)
 	})
 	if !full.Running() {

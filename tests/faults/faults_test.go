@@ -211,9 +211,20 @@ func runs(commit, without string) func(*cluster.Status) (bool, string) {
 func runsOrWaits(commit, node string) func(*cluster.Status) (bool, string) {
 	return func(status *cluster.Status) (bool, string) {
 		busy := stage.Deployment(status, "busy")
+		if busy == nil {
+			return false, stage.Summary(status)
+		}
 		waits := busy.Health == cluster.HealthProgressing && strings.Contains(busy.Reason, "waits for "+node+", which is NotReady")
 		return status.Sync.Accepted == commit && (waits || stage.Whole(busy)), stage.Summary(status)
 	}
+}
+
+// nodeIn is a node in a status; one that has just started knows of none.
+func nodeIn(status *cluster.Status, name string) cluster.NodeStatus {
+	if node := stage.Node(status, name); node != nil {
+		return *node
+	}
+	return cluster.NodeStatus{}
 }
 
 // cutOff wants the status to say that nothing can change, and what is missing.

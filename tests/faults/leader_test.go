@@ -84,7 +84,7 @@ func minorityCutOff(f *trial) {
 	commit := f.push(rest[0], nil)
 	f.Eventually(settleTime, "the majority to run the push and what the minority ran", runs(commit, alone.Name()), rest...)
 	f.Eventually(settleTime, alone.Name()+" to be down", func(status *cluster.Status) (bool, string) {
-		node := stage.Node(status, alone.Name())
+		node := nodeIn(status, alone.Name())
 		return node.State == cluster.NodeDown && node.Reason != "", stage.Summary(status)
 	}, rest...)
 	alone.Eventually(10*time.Second, "to say that it is cut off", cutOff(rest[0].Name(), rest[1].Name()))

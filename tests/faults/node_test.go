@@ -52,7 +52,7 @@ func engineKilled(f *trial) {
 	m := f.follower()
 	f.Check(m.Node.Engine.Kill(f.t.Context()))
 	told := func(status *cluster.Status) (bool, string) {
-		node := stage.Node(status, m.Name())
+		node := nodeIn(status, m.Name())
 		return node.State == cluster.NodeNotReady && strings.Contains(node.Reason, "engine"), node.Reason + "\n" + stage.Summary(status)
 	}
 	f.Eventually(20*time.Second, m.Name()+" to be not ready for its engine", told)
@@ -88,7 +88,7 @@ func wiped(f *trial) {
 		f.t.Errorf("the status of a wiped node: %v", err)
 	}
 	f.Eventually(30*time.Second, m.Name()+" to be down", func(status *cluster.Status) (bool, string) {
-		return stage.Node(status, m.Name()).State == cluster.NodeDown, stage.Summary(status)
+		return nodeIn(status, m.Name()).State == cluster.NodeDown, stage.Summary(status)
 	}, rest...)
 	f.Join(m)
 	f.Settle(settleTime)
