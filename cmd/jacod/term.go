@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -131,7 +132,7 @@ func (t *term) watch(ctx context.Context) error {
 		if !pause(ctx, assessEvery) {
 			return ctx.Err()
 		}
-		timer := time.NewTimer(max(next.Sub(t.member.clock()), 0))
+		timer := time.NewTimer(t.until(next))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -142,6 +143,14 @@ func (t *term) watch(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+// until is how long to wait for a moment; none never comes, and is not now.
+func (t *term) until(next time.Time) time.Duration {
+	if next.IsZero() {
+		return math.MaxInt64
+	}
+	return max(next.Sub(t.member.clock()), 0)
 }
 
 // assess looks once, for who cannot wait for the loop.
