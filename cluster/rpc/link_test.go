@@ -128,7 +128,7 @@ func TestSilentNodeFailsInTime(t *testing.T) {
 // lasted, the next attempt is never far.
 func TestRedialGoesOn(t *testing.T) {
 	if testing.Short() {
-		t.Skip("waits for the pauses to grow")
+		t.Skip("on purpose: -short, and it waits for the pauses to grow")
 	}
 	t.Parallel()
 	c := newFakeCluster(t, "0123456789abcdef")
