@@ -397,13 +397,35 @@ func (n *testNode) propose(message string) (cluster.Result, error) {
 	return n.Propose(ctx, cluster.Actor{Kind: cluster.ActorNode, Name: n.name}, event(message))
 }
 
+// mustPropose commits message, on n or, when an election on a busy machine has
+// moved the leadership, on the node that leads now: ErrNotLeader says that
+// nothing was appended.
 func (n *testNode) mustPropose(message string) cluster.Result {
-	n.rig.t.Helper()
-	result, err := n.propose(message)
-	if err != nil {
-		n.rig.t.Fatalf("propose %s on %s: %v", message, n.name, err)
+	r := n.rig
+	r.t.Helper()
+	for {
+		result, err := n.propose(message)
+		switch {
+		case err == nil:
+			return result
+		case !errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUncertain):
+			r.t.Fatalf("propose %s on %s: %v", message, n.name, err)
+		}
+		n = r.leader(r.connected()...)
 	}
-	return result
+}
+
+// connected returns the nodes that are not cut off.
+func (r *rig) connected() []*testNode {
+	var out []*testNode
+	for _, n := range r.nodes {
+		n.mu.Lock()
+		if !n.isolated {
+			out = append(out, n)
+		}
+		n.mu.Unlock()
+	}
+	return out
 }
 
 func event(message string) cluster.Command {
