@@ -116,7 +116,9 @@ type StoredObject struct {
 }
 
 // AdvanceRevision appends a claim. ErrConflict: Number does not follow the last
-// claim's, or the commit's object is not stored. ErrInvalid: no From or Commit.
+// claim's, or the object of the commit or of a tag is not stored. ErrInvalid: no
+// From or Commit, more than MaxClaimTags tags, or tags that are not in the order
+// of their ids.
 // From is the proposing leader's own accepted commit
 // and is not compared with the last claim's: a claim that no honest node
 // accepted must not wedge the next one. A claim equal to the last one but for
@@ -138,6 +140,7 @@ type SetSync struct {
 	State  SyncState
 	Reason string
 	Head   signing.Hash
+	Awaits *signing.Pending
 }
 
 // ApplyPlan carries what a scheduling pass decided. It is refused whole:

@@ -122,11 +122,11 @@ func syncStatus(in StatusInput) SyncStatus {
 			s.Invalid = &InvalidStatus{Revision: hashText(v.ClusterInvalid.Revision), Reason: v.ClusterInvalid.Reason}
 		}
 		for _, p := range v.Pending {
-			s.Pending = append(s.Pending, PendingStatus{
-				Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
-				Eligible: emptyNotNil(p.Eligible), Command: p.Command, Reason: p.Reason,
-			})
+			s.Pending = append(s.Pending, pendingStatus(p))
 		}
+	}
+	if stored.Awaits != nil && stored.State == SyncStalled {
+		s.Pending = append(s.Pending, pendingStatus(*stored.Awaits))
 	}
 	for _, r := range in.Snapshot.Refusals() {
 		s.Refused = append(s.Refused, RefusalStatus{
@@ -136,6 +136,13 @@ func syncStatus(in StatusInput) SyncStatus {
 	}
 	sort.SliceStable(s.Refused, func(i, j int) bool { return s.Refused[i].At.After(s.Refused[j].At) })
 	return s
+}
+
+func pendingStatus(p signing.Pending) PendingStatus {
+	return PendingStatus{
+		Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
+		Eligible: emptyNotNil(p.Eligible), Command: p.Command, Reason: p.Reason,
+	}
 }
 
 func deploymentStates(in StatusInput) []DeploymentState {

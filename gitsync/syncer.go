@@ -30,6 +30,7 @@ type Soft struct {
 type repository interface {
 	signing.Source
 	Fetch(ctx context.Context) (signing.Hash, error)
+	Tags() []signing.Hash
 	Contains(head signing.Hash, prefix string) (bool, error)
 	// suspect is told that objects of the head are missing, and says whether
 	// the next Fetch can help.
