@@ -170,7 +170,7 @@ func (v *bundleVerifier) wrongTime(claim Claim) string {
 // judge verifies one claim from a position and says what is wrong with it, or
 // "".
 func (v *bundleVerifier) judge(at signing.Position, claim Claim) (*signing.Verdict, string) {
-	verdict, err := signing.Verify(v.objects, at, claim.Commit, signing.Options{Now: claim.Time, Branch: v.meta.Repo.Branch})
+	verdict, err := signing.Verify(v.objects, at, claim.Commit, signing.Options{Now: claim.Time, Branch: v.meta.Repo.Branch, Tags: claim.Tags})
 	switch {
 	case err != nil:
 		return nil, err.Error()

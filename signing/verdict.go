@@ -75,6 +75,8 @@ type Verdict struct {
 	Approved []string
 	// Pending lists the units that wait for a signature, sorted by unit.
 	Pending []Pending
+	// Tags lists those of Options.Tags that counted, in the order of their ids.
+	Tags []Hash
 	// Refusal says why the range was not accepted up to its tip; nil when it
 	// was.
 	Refusal *Refusal
@@ -152,4 +154,6 @@ type Options struct {
 	// MaxStep is the number of commits that one first-parent step may bring
 	// in, itself included; default 500.
 	MaxStep int
+	// Tags are the annotated tags that are offered as approvals.
+	Tags []Hash
 }

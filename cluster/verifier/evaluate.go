@@ -1,9 +1,12 @@
 package verifier
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -42,10 +45,27 @@ type Evaluation struct {
 	compiled map[contentKey]*compiled
 }
 
-// Moved reports whether a claim would change anything: a commit, or a unit
-// that a late approval activates.
+// Moved reports whether a claim would change anything: a commit, a unit that a
+// late approval activates, or who has approved what waits. The last is claimed
+// too, so that an approval that once counted counts whatever becomes of its tag.
 func (e *Evaluation) Moved() bool {
-	return e.Verdict.Position.Commit != e.From.Commit || len(e.Verdict.Approved) > 0
+	return e.Verdict.Position.Commit != e.From.Commit || len(e.Verdict.Approved) > 0 ||
+		len(e.Verdict.Tags) > 0 && !samePosition(e.Verdict.Position, e.From)
+}
+
+// samePosition compares what of two positions is kept.
+func samePosition(a, b signing.Position) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// Tags are the approval tags that a claim has to name, in the order that it
+// names them in.
+func (e *Evaluation) Tags() []signing.Hash {
+	tags := slices.Clone(e.Verdict.Tags)
+	slices.SortFunc(tags, func(a, b signing.Hash) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(tags)
 }
 
 // contentKey names what was compiled: two deployments may have equal folders.
@@ -184,4 +204,22 @@ func (m *missing) Object(id signing.Hash) (signing.Object, error) {
 		m.err = err
 	}
 	return object, err
+}
+
+// trustUnit is the unit under which a waiting trust change stands.
+const trustUnit = "trust"
+
+// Awaits returns what stands between the position and the tip when that is
+// nothing but signatures: a trust change that lacks its threshold. Nil when the
+// tip was reached, or refused.
+func (e *Evaluation) Awaits() *signing.Pending {
+	if e.Verdict.Refusal == nil {
+		return nil
+	}
+	for _, p := range e.Verdict.Pending {
+		if p.Unit == trustUnit {
+			return &p
+		}
+	}
+	return nil
 }

@@ -24,7 +24,7 @@ func (v *Verifier) judge(snapshot *cluster.Snapshot, claim cluster.Claim) error 
 	if problem != "" {
 		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonClock, Detail: problem})
 	}
-	evaluation, err := evaluate(v.config.Objects, &record, claim.Commit, v.options(at))
+	evaluation, err := evaluate(v.config.Objects, &record, claim.Commit, v.options(at, claim.Tags))
 	if errors.Is(err, signing.ErrNotFound) {
 		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonEvidence, Detail: err.Error()})
 	}

@@ -31,7 +31,7 @@ func (v *Verifier) Prove(deployment, service string, revision signing.Hash, spec
 		return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
 	}
 	for _, claim := range v.config.State.Read().ClaimsAfter(0) {
-		verdict, err := signing.Verify(v.config.Objects, position, claim.Commit, v.options(claim.Time))
+		verdict, err := signing.Verify(v.config.Objects, position, claim.Commit, v.options(claim.Time, claim.Tags))
 		if err != nil || verdict.Refusal != nil || verdict.Position.Commit != claim.Commit {
 			continue // this node refused it at the time, for the same reason
 		}

@@ -179,15 +179,15 @@ func (v *Verifier) setRecord(record Record) {
 	v.record = &record
 }
 
-// Evaluate judges a tip from the accepted position and changes nothing. An
-// error means "try again".
-func (v *Verifier) Evaluate(src signing.Source, tip signing.Hash) (*Evaluation, error) {
+// Evaluate judges a tip, and the approval tags that are offered for it, from the
+// accepted position and changes nothing. An error means "try again".
+func (v *Verifier) Evaluate(src signing.Source, tip signing.Hash, tags []signing.Hash) (*Evaluation, error) {
 	record := v.Record()
-	return evaluate(src, &record, tip, v.options(v.config.Now()))
+	return evaluate(src, &record, tip, v.options(v.config.Now(), tags))
 }
 
-func (v *Verifier) options(at time.Time) signing.Options {
-	return signing.Options{Now: at, Branch: v.config.Branch}
+func (v *Verifier) options(at time.Time, tags []signing.Hash) signing.Options {
+	return signing.Options{Now: at, Branch: v.config.Branch, Tags: tags}
 }
 
 // Run publishes the view of what was accepted before, then judges every claim
