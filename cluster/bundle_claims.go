@@ -88,7 +88,7 @@ func (v *bundleVerifier) finish() error {
 	case v.init.Meta.ID != v.meta.ID || v.init.Meta.Anchor != v.meta.Anchor || string(v.init.Meta.CA) != string(v.meta.CA):
 		return &VerificationError{Record: 1, What: "the description of the cluster is not that of the audit log"}
 	}
-	v.report.Cluster, v.report.Name, v.report.Anchor = v.meta.ID, v.meta.Name, v.meta.Anchor
+	v.report.Cluster, v.report.Name, v.report.Branch, v.report.Anchor = v.meta.ID, v.meta.Name, v.meta.Repo.Branch, v.meta.Anchor
 	if v.opts.CAHash == nil {
 		v.warn("the cluster's authority was taken from the bundle: compare %s with what a node shows", v.report.CA)
 	}
@@ -126,6 +126,7 @@ func (v *bundleVerifier) verifyClaims() error {
 		}
 		reported := BundleClaim{
 			Number: claim.Number, Index: claim.Index, Entry: claim.entry, Time: claim.Time, Commit: claim.Commit,
+			Tags: v.tagsOf(claim.Claim),
 		}
 		if problem != "" {
 			said, refused := v.refusedBy[claim.Commit.String()]
@@ -149,6 +150,21 @@ func (v *bundleVerifier) verifyClaims() error {
 	}
 	v.report.Accepted = at.Commit
 	return nil
+}
+
+// tagsOf names the tags of a claim.
+func (v *bundleVerifier) tagsOf(claim Claim) []BundleTag {
+	tags := []BundleTag{}
+	for _, id := range claim.Tags {
+		tag := BundleTag{ID: id}
+		if data, err := signing.ReadObject(v.objects, id, signing.TagObject); err == nil {
+			if decoded, err := signing.DecodeTag(data); err == nil {
+				tag.Name = decoded.Name
+			}
+		}
+		tags = append(tags, tag)
+	}
+	return tags
 }
 
 // ReasonWrongTime is why a node refuses a claim whose entry's time is not that at
