@@ -195,6 +195,13 @@ func (v *bundleVerifier) judge(at signing.Position, claim Claim) (*signing.Verdi
 	case verdict.Position.Commit != claim.Commit:
 		return nil, fmt.Sprintf("it is accepted up to %s only", verdict.Position.Commit)
 	}
+	guard, err := PruneGuard(v.objects, at, verdict, v.meta.Repo.Branch)
+	if err != nil {
+		return nil, err.Error()
+	}
+	if guard != nil {
+		return nil, fmt.Sprintf("%s: %s", guard.Reason, guard.Detail)
+	}
 	digest, err := v.opts.Digest(v.objects, verdict.Position)
 	if err != nil {
 		return nil, err.Error()

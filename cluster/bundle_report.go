@@ -50,6 +50,9 @@ type BundleClaim struct {
 	Signers []string     `json:"signers"` // of those commits, sorted
 	// Tags are the approval tags that the claim relies on.
 	Tags []BundleTag `json:"tags"`
+	// Reanchored says that the claim left the history before it: root vouched for
+	// a rewritten one.
+	Reanchored bool `json:"reanchored,omitempty"`
 	// Refused says why the cluster's nodes did not follow the claim; "" when
 	// they did.
 	Refused string `json:"refused,omitempty"`

@@ -112,14 +112,22 @@ func (h *history) commit(parent signing.Hash, files map[string]string, message s
 	return h.add(signing.CommitObject, []byte(head+armor+body))
 }
 
+// sshLine is the public key of a name, as trust.yaml holds it.
+func sshLine(name string) (string, error) {
+	key, err := ssh.NewPublicKey(testKey(name).Public())
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
+}
+
 // trustFile is a policy whose only signer is alice.
 func trustFile(t testing.TB) string {
 	t.Helper()
-	key, err := ssh.NewPublicKey(testKey("alice").Public())
+	line, err := sshLine("alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 	return fmt.Sprintf(`version: 1
 root: {threshold: 1, signers: [alice]}
 signers:

@@ -96,7 +96,14 @@ func evaluate(src signing.Source, record *Record, tip signing.Hash, options sign
 		return nil, fmt.Errorf("verify %s: %w", tip.Short(), err)
 	}
 	e := &Evaluation{From: record.Position, Verdict: verdict, compiled: map[contentKey]*compiled{}}
-	e.Digest, err = cluster.ContentDigest(src, verdict.Position)
+	guard, err := cluster.PruneGuard(src, record.Position, verdict, options.Branch)
+	if err != nil {
+		return nil, err
+	}
+	if guard != nil { // nothing is half-applied: the position stays where it was
+		e.Verdict = &signing.Verdict{Position: record.Position, Pending: record.Pending, Refusal: guard}
+	}
+	e.Digest, err = cluster.ContentDigest(src, e.Verdict.Position)
 	switch {
 	case errors.Is(err, cluster.ErrContentTooLarge):
 		// The bound is on the content as a whole, so no part of the range can be
