@@ -14,6 +14,7 @@ import (
 type StatusInput struct {
 	Snapshot *Snapshot
 	View     *View // of the answering node; nil before it knows
+	Now      time.Time
 	// Health holds the scheduler's judgement per deployment.
 	Health map[string]DeploymentHealth
 	Soft   SoftStatus

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"time"
+
 	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
@@ -17,8 +19,12 @@ type View struct {
 	Signers      []string     // of Commit; empty right after the anchor was pinned
 	Anchor       signing.Hash // pinned in this node's own trust store
 	TrustVersion int
-	Deployments  map[string]*Accepted
-	Cluster      desired.Cluster
+	// Advanced is the time of the newest claim that brought a commit; MaxAge is
+	// how long there may be none before status warns, 0: for ever.
+	Advanced    time.Time
+	MaxAge      time.Duration
+	Deployments map[string]*Accepted
+	Cluster     desired.Cluster
 	// ClusterInvalid is set when the newest approved cluster.yaml cannot be
 	// read; Cluster stays at the last one that can.
 	ClusterInvalid *Invalid

@@ -96,7 +96,7 @@ func evaluate(src signing.Source, record *Record, tip signing.Hash, options sign
 		return nil, fmt.Errorf("verify %s: %w", tip.Short(), err)
 	}
 	e := &Evaluation{From: record.Position, Verdict: verdict, compiled: map[contentKey]*compiled{}}
-	guard, err := cluster.PruneGuard(src, record.Position, verdict, options.Branch)
+	guard, err := cluster.PruneGuard(src, record.pinned(), verdict, options.Branch)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +132,7 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 	if e.Units == nil {
 		e.Units = map[string]UnitRecord{}
 	}
+	e.dropForgotten()
 	for _, name := range e.Verdict.Approved {
 		unit, exists := e.Verdict.Position.Units[name]
 		if !exists || unit.Tree.IsZero() {
@@ -153,6 +154,19 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 		e.Units[name] = UnitRecord{Active: pin, Previous: before.Active}
 	}
 	return nil
+}
+
+// dropForgotten removes what the first descendant of an anchor does not hold: of
+// what ran before the pin was moved the position itself knows nothing.
+func (e *Evaluation) dropForgotten() {
+	if !e.From.Anchor || e.Verdict.Position.Anchor {
+		return
+	}
+	for name := range e.Units {
+		if _, exists := e.Verdict.Position.Units[name]; !exists {
+			delete(e.Units, name)
+		}
+	}
 }
 
 // compileUnit compiles one folder, or reads one cluster.yaml. An error is no

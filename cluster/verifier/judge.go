@@ -79,7 +79,10 @@ func (v *Verifier) refuse(record Record, claim cluster.Claim, refusal *signing.R
 
 func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at time.Time) error {
 	record.Claim, record.Judged, record.Accepted, record.Astray = claim.Number, markOf(claim), markOf(claim), false
-	record.Position, record.Digest, record.Time = e.Verdict.Position, e.Digest, at
+	if e.Verdict.Position.Commit != record.Position.Commit {
+		record.Advanced = at
+	}
+	record.Position, record.Digest, record.Time, record.MaxAge = e.Verdict.Position, e.Digest, at, e.Trust.MaxAge
 	record.TrustVersion, record.Pending, record.Refusal = e.Trust.Version, e.Verdict.Pending, nil
 	for _, commit := range e.Verdict.Commits {
 		if commit.Commit == claim.Commit {

@@ -56,6 +56,7 @@ type Verifier struct {
 	config  Config
 	store   *Store
 	poke    chan struct{} // wakes Run when something else than the state changed
+	orders  chan reanchorOrder
 	journal *Journal
 	writing sync.Mutex // serialises use of the journal
 
@@ -119,15 +120,18 @@ func Open(config Config) (*Verifier, error) {
 	}
 	v := &Verifier{
 		config: config, store: store, journal: OpenJournal(config.Directory), record: record,
-		poke: make(chan struct{}, 1), told: map[string]bool{},
+		poke: make(chan struct{}, 1), orders: make(chan reanchorOrder), told: map[string]bool{},
 		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, problem: record.Checkpoint.problem(),
 	}
 	v.live.recall(record.Heard, config.Now())
 	refused, err := v.journal.Read()
 	if err != nil { // nothing is judged by it
 		config.Logger.Warn("cannot read what this node refused", "error", err)
-	} else if len(refused) > 0 {
-		v.refused = &refused[len(refused)-1]
+	}
+	for i := range refused {
+		if refused[i].Reason != ReasonReanchored {
+			v.refused = &refused[i]
+		}
 	}
 	return v, nil
 }
@@ -212,6 +216,9 @@ func (v *Verifier) Run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-v.poke:
+		case order := <-v.orders:
+			trust, err := v.reanchor(order)
+			order.done <- reanchorAnswer{trust, err}
 		case <-retry:
 		}
 	}

@@ -13,7 +13,7 @@ func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error 
 	known := map[contentKey]*compiled{}
 	view := &cluster.View{
 		Claim: record.Claim, ClaimIndex: record.Accepted.Index, Commit: record.Position.Commit, Signers: record.Signers, Anchor: record.Anchor,
-		TrustVersion: record.TrustVersion, Deployments: map[string]*cluster.Accepted{},
+		TrustVersion: record.TrustVersion, Advanced: record.Advanced, MaxAge: record.MaxAge, Deployments: map[string]*cluster.Accepted{},
 		Pending: record.Pending, Refusal: record.Refusal,
 	}
 	for name, unit := range record.Units {
