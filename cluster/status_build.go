@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -214,14 +215,31 @@ func setSyncAxis(state *DeploymentState, view *View, accepted *Accepted) {
 	if view != nil {
 		for _, p := range view.Pending {
 			if p.Unit == state.Name {
-				state.Sync, state.Reason = AxisAwaitingApproval, p.Reason
+				state.Sync, state.Reason = AxisAwaitingApproval, waitingText(p)
 				return
 			}
 		}
 	}
+	if accepted != nil && accepted.Outdated != nil {
+		state.Sync, state.Reason = AxisPolicyOutdated, accepted.Outdated.Reason
+		if accepted.Outdated.Suspect {
+			state.Sync = AxisSuspect
+		}
+		return
+	}
 	if accepted != nil && state.Revision == state.Target {
 		state.Sync = AxisSynced
 	}
+}
+
+// waitingText says in a deployment's row which change waits, for whom, and the
+// command, on a line of its own, by which it is approved.
+func waitingText(p signing.Pending) string {
+	text := fmt.Sprintf("change %s waits: %s", p.Revision.Short(), p.Reason)
+	if p.Command != "" {
+		text += "\n" + p.Command
+	}
+	return text
 }
 
 func serviceStatuses(in StatusInput, deployment string, specs map[string]*desired.Service, replicas []Replica) []ServiceStatus {

@@ -44,12 +44,22 @@ type Accepted struct {
 	Signers    []signing.Approval
 	// Desired is nil when no accepted revision of it ever compiled.
 	Desired *desired.Deployment
+	// Outdated is set when the policy in force would not approve Revision any
+	// more, or when a compromised key approved it. It runs on all the same.
+	Outdated *Outdated
 	// Invalid is set when a newer approved revision does not compile; Revision
 	// and Desired stay at the last one that does.
 	Invalid *Invalid
 	// Previous is the accepted revision before, whose replicas may still have
-	// to be started while a rollout is under way; its own Previous is nil.
+	// to be started while a rollout is under way, and to which it is rolled back;
+	// its own Previous is nil.
 	Previous *Accepted
+}
+
+// Outdated is how an accepted revision stands under a later policy.
+type Outdated struct {
+	Suspect bool   // approved with a key that is revoked as compromised
+	Reason  string // for people
 }
 
 // Invalid is an approved revision that cannot be compiled.
