@@ -144,7 +144,7 @@ func (v *bundleVerifier) verifyClaims() error {
 				signers.add(c.Signer)
 			}
 			signers.join() // sorts
-			reported.Commits, reported.Signers = len(verdict.Commits), signers
+			reported.Commits, reported.Signers, reported.Reanchored = len(verdict.Commits), signers, verdict.Reanchored != nil
 		}
 		v.report.Claims = append(v.report.Claims, reported)
 	}

@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/jaco-sh/jaco/desired"
@@ -43,9 +41,9 @@ func PruneGuard(src signing.Source, from signing.Position, verdict *signing.Verd
 	if err != nil {
 		return nil, fmt.Errorf("prune guard: %w", err)
 	}
-	allowed, err := allowedRemoved(src, trust, verdict.Commits)
-	if err != nil {
-		return nil, fmt.Errorf("prune guard: %w", err)
+	allowed := 0
+	for _, c := range verdict.Commits {
+		allowed = max(allowed, c.AllowPrune)
 	}
 	if len(removed) <= allowed {
 		return nil, nil
@@ -91,30 +89,6 @@ func maxRemoved(src signing.Source, from signing.Position, before int) (int, err
 		return fallback, nil //nolint:nilerr // what cannot be read is not in force
 	}
 	return settings.MaxPrune, nil
-}
-
-// allowedRemoved is the largest number that a root signer among those of the
-// commits allows.
-func allowedRemoved(src signing.Source, trust *signing.Trust, commits []signing.SignedCommit) (int, error) {
-	allowed := 0
-	for _, c := range commits {
-		if !slices.Contains(trust.Root, c.Signer) {
-			continue
-		}
-		commit, err := signing.ReadCommit(src, c.Commit)
-		if err != nil && !errors.Is(err, signing.ErrMalformed) {
-			return 0, err
-		}
-		if err != nil {
-			continue
-		}
-		for _, value := range commit.Trailers(pruneTrailer) {
-			if n, err := strconv.ParseUint(value, 10, 31); err == nil {
-				allowed = max(allowed, int(n))
-			}
-		}
-	}
-	return allowed, nil
 }
 
 // pruning is what a refused claim would remove.

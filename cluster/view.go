@@ -47,6 +47,10 @@ type Accepted struct {
 	// Outdated is set when the policy in force would not approve Revision any
 	// more, or when a compromised key approved it. It runs on all the same.
 	Outdated *Outdated
+	// NoReturn, of a Previous, says why nothing is rolled back to it: the policy
+	// in force would not approve it, or a signed rollback floor lies between. "":
+	// it may be.
+	NoReturn string
 	// Invalid is set when a newer approved revision does not compile; Revision
 	// and Desired stay at the last one that does.
 	Invalid *Invalid

@@ -108,11 +108,8 @@ func (s *Syncer) judgeHead(ctx context.Context, m *memory, head signing.Hash) er
 				return err
 			}
 		}
-		if e.Awaits != nil {
-			return s.settle(ctx, m, announcement{state: Stalled, reason: e.Awaits.Reason, head: head, awaits: e.Awaits})
-		}
 		if e.Refusal != nil {
-			return s.refuse(ctx, m, Refusal{Head: head, Refusal: *e.Refusal})
+			return s.refuse(ctx, m, Refusal{Head: head, Refusal: *e.Refusal}, e.Awaits)
 		}
 		if e.To == head {
 			return s.settle(ctx, m, announcement{state: Synced, head: head})
@@ -186,13 +183,19 @@ func (s *Syncer) advance(ctx context.Context, e *Evaluation) error {
 	return nil
 }
 
-// refuse records the refusal once and settles the head.
-func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal) error {
-	if err := s.refuseOnce(ctx, m, r); err != nil {
-		return err
+// refuse records the refusal once and settles the head. A trust change that
+// waits for signatures is none: the transition alone tells of it.
+func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal, awaits *signing.Pending) error {
+	if awaits == nil || r.Reason != signing.ReasonTrustPending {
+		if err := s.refuseOnce(ctx, m, r); err != nil {
+			return err
+		}
 	}
 	reason := fmt.Sprintf("%s: commit %s: %s", r.Reason, r.Commit.Short(), r.Detail)
-	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head})
+	if awaits != nil {
+		reason = awaits.Reason
+	}
+	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head, awaits: awaits})
 }
 
 // refuseOnce records a refusal that was not recorded before.

@@ -190,7 +190,7 @@ type waitingJudge struct{ *fakeJudge }
 func (j *waitingJudge) Evaluate(ctx context.Context, src signing.Source, tip signing.Hash, tags []signing.Hash) (*Evaluation, error) {
 	if len(tags) == 0 {
 		return &Evaluation{
-			Refusal: &signing.Refusal{Commit: tip, Reason: signing.ReasonTrust, Detail: "it waits"},
+			Refusal: &signing.Refusal{Commit: tip, Reason: signing.ReasonTrustPending, Detail: "it waits"},
 			Awaits:  &signing.Pending{Unit: "trust", Revision: tip, Reason: "trust change awaits bob"},
 		}, nil
 	}

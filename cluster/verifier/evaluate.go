@@ -96,7 +96,7 @@ func evaluate(src signing.Source, record *Record, tip signing.Hash, options sign
 		return nil, fmt.Errorf("verify %s: %w", tip.Short(), err)
 	}
 	e := &Evaluation{From: record.Position, Verdict: verdict, compiled: map[contentKey]*compiled{}}
-	guard, err := cluster.PruneGuard(src, record.pinned(), verdict, options.Branch)
+	guard, err := cluster.PruneGuard(src, record.Position, verdict, options.Branch)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,6 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 	if e.Units == nil {
 		e.Units = map[string]UnitRecord{}
 	}
-	e.dropForgotten()
 	for _, name := range e.Verdict.Approved {
 		unit, exists := e.Verdict.Position.Units[name]
 		if !exists || unit.Tree.IsZero() {
@@ -150,23 +149,10 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 			e.Units[name] = before
 			continue
 		}
-		pin := &Pin{Revision: unit.Revision, Tree: unit.Tree, Signers: unit.Signers, TrustVersion: e.Trust.Version}
+		pin := &Pin{Revision: unit.Revision, Tree: unit.Tree, Signers: unit.Signers, TrustVersion: e.Trust.Version, At: unit.At, Grounds: unit.Grounds}
 		e.Units[name] = UnitRecord{Active: pin, Previous: before.Active}
 	}
 	return nil
-}
-
-// dropForgotten removes what the first descendant of an anchor does not hold: of
-// what ran before the pin was moved the position itself knows nothing.
-func (e *Evaluation) dropForgotten() {
-	if !e.From.Anchor || e.Verdict.Position.Anchor {
-		return
-	}
-	for name := range e.Units {
-		if _, exists := e.Verdict.Position.Units[name]; !exists {
-			delete(e.Units, name)
-		}
-	}
 }
 
 // compileUnit compiles one folder, or reads one cluster.yaml. An error is no
@@ -227,18 +213,16 @@ func (m *missing) Object(id signing.Hash) (signing.Object, error) {
 	return object, err
 }
 
-// trustUnit is the unit under which a waiting trust change stands.
-const trustUnit = "trust"
-
 // Awaits returns what stands between the position and the tip when that is
-// nothing but signatures: a trust change that lacks its threshold. Nil when the
-// tip was reached, or refused.
+// nothing but signatures of root: a trust change, or the order to go to a
+// rewritten history, that lacks its threshold. Nil when the tip was reached, or
+// refused.
 func (e *Evaluation) Awaits() *signing.Pending {
 	if e.Verdict.Refusal == nil {
 		return nil
 	}
 	for _, p := range e.Verdict.Pending {
-		if p.Unit == trustUnit {
+		if p.Unit == signing.TrustUnit || p.Unit == signing.ReanchorUnit {
 			return &p
 		}
 	}

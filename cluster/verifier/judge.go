@@ -83,8 +83,12 @@ func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at 
 		record.Advanced = at
 	}
 	record.Position, record.Digest, record.Time, record.MaxAge = e.Verdict.Position, e.Digest, at, e.Trust.MaxAge
+	newTrust := e.Trust.Version != record.TrustVersion || e.Verdict.Reanchored != nil
 	record.TrustVersion, record.Pending, record.Refusal = e.Trust.Version, e.Verdict.Pending, nil
 	for _, commit := range e.Verdict.Commits {
+		if commit.RollbackFloor {
+			record.Floor = &Floor{Claim: claim.Number, Commit: commit.Commit}
+		}
 		if commit.Commit == claim.Commit {
 			record.Signers = []string{commit.Signer}
 		}
@@ -94,6 +98,9 @@ func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at 
 		if unit := record.Units[name]; unit.Active != nil && unit.Active.Claim == 0 {
 			unit.Active.Claim, unit.Active.Index = claim.Number, claim.Index
 		}
+	}
+	if newTrust {
+		record.Units = judgeAgain(record.Units, e.Trust)
 	}
 	if err := v.save(record, e.compiled); err != nil {
 		return err

@@ -33,7 +33,7 @@ func (v *Verifier) Prove(deployment, service string, revision signing.Hash, spec
 	moved := record.Reanchors
 	for _, claim := range v.config.State.Read().ClaimsAfter(0) {
 		for len(moved) > 0 && moved[0].Claim < claim.Number {
-			if position, _, err = signing.Anchor(v.config.Objects, moved[0].Commit); err != nil {
+			if position, _, err = signing.Reanchor(v.config.Objects, position, moved[0].Commit); err != nil {
 				return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
 			}
 			moved = moved[1:]

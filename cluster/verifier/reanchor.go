@@ -72,7 +72,7 @@ func (v *Verifier) moveAnchor(order reanchorOrder) (*signing.Trust, error) {
 	if order.commit == record.Position.Commit {
 		return nil, fmt.Errorf("this node has accepted that commit: there is nothing to move")
 	}
-	position, trust, err := signing.Anchor(order.src, order.commit)
+	position, trust, err := signing.Reanchor(order.src, record.Position, order.commit)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +95,7 @@ func (v *Verifier) moveAnchor(order reanchorOrder) (*signing.Trust, error) {
 		"from", moved.From.String(), "commit", moved.Commit.String(), "trust_version", trust.Version)
 	record.Position, record.Digest, record.TrustVersion, record.MaxAge = position, digest, trust.Version, trust.MaxAge
 	record.Signers, record.Pending = nil, nil
+	record.Units = judgeAgain(record.Units, trust)
 	record.Reanchors = append(record.Reanchors[:len(record.Reanchors):len(record.Reanchors)], moved)
 	// What was claimed meanwhile, and refused for leading elsewhere, is judged
 	// again.
@@ -105,19 +106,4 @@ func (v *Verifier) moveAnchor(order reanchorOrder) (*signing.Trust, error) {
 		v.config.Misbehaviour(entry.Event())
 	}
 	return trust, nil
-}
-
-// pinned is the position from which removals are counted: after the pin was
-// moved, what runs is more than what the position holds.
-func (r *Record) pinned() signing.Position {
-	if !r.Position.Anchor || len(r.Units) == 0 {
-		return r.Position
-	}
-	p := signing.Position{Commit: r.Position.Commit, Anchor: true, Units: map[string]signing.Unit{}}
-	for name, unit := range r.Units {
-		if unit.Active != nil {
-			p.Units[name] = signing.Unit{Revision: unit.Active.Revision, Tree: unit.Active.Tree, Signers: unit.Active.Signers}
-		}
-	}
-	return p
 }

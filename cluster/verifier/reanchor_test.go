@@ -100,7 +100,7 @@ func TestReanchorByTheOperator(t *testing.T) {
 	b.assert(next, func(c *cluster.Claim) { c.Digest = e.Digest })
 	other.catchUp(b)
 	rig.Eventually(t, 30*time.Second, "the claim to be accepted", func(context.Context) (bool, string) {
-		return b.Record().Position.Commit == next, b.Record().Position.Commit.String()
+		return b.View().Commit == next, b.View().Commit.String()
 	})
 	if b.image("shop") != "nginx:3" || len(b.View().Deployments) != 1 {
 		t.Errorf("runs %v", b.View().Deployments)

@@ -55,6 +55,8 @@ type Record struct {
 	// ever.
 	Advanced time.Time     `json:"advanced,omitzero"`
 	MaxAge   time.Duration `json:"max_age,omitempty"`
+	// Floor is nil when there never was one.
+	Floor *Floor `json:"floor,omitempty"`
 	// Units holds what runs of each unit.
 	Units map[string]UnitRecord `json:"units,omitempty"`
 	// Pending and Refusal are shown in status.
@@ -121,6 +123,11 @@ type Pin struct {
 	Index        uint64             `json:"index,omitempty"`
 	TrustVersion int                `json:"trust_version"`
 	Signers      []signing.Approval `json:"signers"`
+	// At and Grounds are what a later policy judges it by (signing.Unit).
+	At      time.Time        `json:"at,omitzero"`
+	Grounds []signing.Ground `json:"grounds,omitempty"`
+	// Standing is set when the policy in force would not approve it again.
+	Standing *Standing `json:"standing,omitempty"`
 }
 
 // InvalidPin is approved content that does not compile.

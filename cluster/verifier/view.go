@@ -32,6 +32,8 @@ func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error 
 		}
 		if accepted.Previous.Desired == nil {
 			accepted.Previous = nil
+		} else {
+			accepted.Previous.NoReturn = record.noReturn(unit.Previous)
 		}
 		if unit.Invalid != nil {
 			accepted.Invalid = &cluster.Invalid{Revision: unit.Invalid.Revision, Reason: unit.Invalid.Reason}
@@ -61,7 +63,7 @@ func (v *Verifier) viewPin(name string, pin *Pin, fresh, known map[contentKey]*c
 		return accepted, nil
 	}
 	accepted.Revision, accepted.Claim, accepted.ClaimIndex = pin.Revision, pin.Claim, pin.Index
-	accepted.Signers, accepted.Desired = pin.Signers, result.deployment
+	accepted.Signers, accepted.Desired, accepted.Outdated = pin.Signers, result.deployment, pin.outdated()
 	return accepted, nil
 }
 
