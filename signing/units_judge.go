@@ -196,7 +196,7 @@ func (u *unitState) addGround(path string, signers []string) {
 	}
 	for i, g := range u.grounds {
 		if slices.Equal(g.Signers, signers) {
-			u.grounds[i].Paths = append(g.Paths, path)
+			u.grounds[i].Paths = append(u.grounds[i].Paths, path)
 			return
 		}
 	}
