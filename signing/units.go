@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -78,19 +79,27 @@ func showPath(path string) string {
 
 // checkDeploymentName refuses a folder that cannot be a deployment's name.
 func checkDeploymentName(name string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	if len(name) > 63 || strings.IndexByte(letters, name[0]) < 0 || strings.Trim(name, letters+"-") != "" {
-		return refuse(ReasonMalformed,
-			"deployments/%s: the folder's name is the deployment's: a-z, 0-9 and hyphens, at most 63, no hyphen first", clip([]byte(name)))
-	}
-	switch name {
-	case "all", "trust", ClusterUnit, "reanchor":
-		return refuse(ReasonMalformed, "deployments/%s: this name is taken by the approve/%s/… tags", name, name)
-	case "status", "audit", "bootstrap", "version", "completion", "help",
-		"sync", "nodes", "routes", "certs", "events", "logs", "plan", "recipient":
-		return refuse(ReasonMalformed, "deployments/%s: this name is taken by a command of jaco", name)
+	if problem := deploymentNameProblem(name); problem != "" {
+		return refuse(ReasonMalformed, "deployments/%s: %s", clip([]byte(name)), problem)
 	}
 	return nil
+}
+
+// deploymentNameProblem says why a folder cannot be a deployment's name; ""
+// when it can.
+func deploymentNameProblem(name string) string {
+	const letters = lowerLetters + digits
+	if name == "" || len(name) > 63 || strings.IndexByte(letters, name[0]) < 0 || strings.Trim(name, letters+"-") != "" {
+		return "the folder's name is the deployment's: a-z, 0-9 and hyphens, at most 63, no hyphen first"
+	}
+	switch name {
+	case allUnits, TrustUnit, ClusterUnit, ReanchorUnit:
+		return "this name is taken by the approve/" + name + "/… tags"
+	case "status", "audit", "bootstrap", "version", "completion", "help",
+		"sync", "nodes", "routes", "certs", "events", "logs", "plan", "recipient":
+		return "this name is taken by a command of jaco"
+	}
+	return ""
 }
 
 // vouch says who signed one content of one path.
@@ -141,15 +150,22 @@ func (v vouches) clone() vouches {
 type unitState struct {
 	revision Hash
 	tree     Hash
+	at       time.Time
 	signers  []Approval
+	grounds  []Ground
 	vouched  map[string]vouch // by path, for each that differs from the approved content
+	since    Hash             // the chain's commit that brought the content that waits
+	waits    Hash             // that content, zero for a removed unit
 }
 
 // unitsOf reads the units of a position.
 func unitsOf(p Position) map[string]unitState {
 	units := make(map[string]unitState, len(p.Units))
 	for name, u := range p.Units {
-		s := unitState{revision: u.Revision, tree: u.Tree, signers: u.Signers}
+		s := unitState{
+			revision: u.Revision, tree: u.Tree, at: u.At, signers: u.Signers, grounds: u.Grounds,
+			since: u.Since, waits: u.Waits,
+		}
 		if len(u.Vouched) > 0 {
 			s.vouched = make(map[string]vouch, len(u.Vouched))
 		}
@@ -168,7 +184,10 @@ func unitsFrom(units map[string]unitState) map[string]Unit {
 	}
 	made := make(map[string]Unit, len(units))
 	for name, s := range units {
-		u := Unit{Revision: s.revision, Tree: s.tree, Signers: s.signers}
+		u := Unit{
+			Revision: s.revision, Tree: s.tree, At: s.at, Signers: s.signers, Grounds: s.grounds,
+			Since: s.since, Waits: s.waits,
+		}
 		for _, path := range slices.Sorted(maps.Keys(s.vouched)) {
 			v := s.vouched[path]
 			u.Vouched = append(u.Vouched, Vouch{

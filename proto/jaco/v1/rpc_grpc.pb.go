@@ -28,6 +28,7 @@ const (
 	Control_Logs_FullMethodName        = "/jaco.v1.Control/Logs"
 	Control_IssueToken_FullMethodName  = "/jaco.v1.Control/IssueToken"
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
+	Control_Reanchor_FullMethodName    = "/jaco.v1.Control/Reanchor"
 )
 
 // ControlClient is the client API for Control service.
@@ -57,6 +58,9 @@ type ControlClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(ctx context.Context, in *JoinClusterRequest, opts ...grpc.CallOption) (*JoinClusterResponse, error)
+	// Reanchor moves the pin of this node, and of no other, to a commit of a
+	// rewritten history.
+	Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error)
 }
 
 type controlClient struct {
@@ -193,6 +197,16 @@ func (c *controlClient) JoinCluster(ctx context.Context, in *JoinClusterRequest,
 	return out, nil
 }
 
+func (c *controlClient) Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReanchorResponse)
+	err := c.cc.Invoke(ctx, Control_Reanchor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -220,6 +234,9 @@ type ControlServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error)
+	// Reanchor moves the pin of this node, and of no other, to a commit of a
+	// rewritten history.
+	Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error)
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -256,6 +273,9 @@ func (UnimplementedControlServer) IssueToken(context.Context, *IssueTokenRequest
 }
 func (UnimplementedControlServer) JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinCluster not implemented")
+}
+func (UnimplementedControlServer) Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reanchor not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -412,6 +432,24 @@ func _Control_JoinCluster_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Reanchor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReanchorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Reanchor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Reanchor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Reanchor(ctx, req.(*ReanchorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -438,6 +476,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "JoinCluster",
 			Handler:    _Control_JoinCluster_Handler,
+		},
+		{
+			MethodName: "Reanchor",
+			Handler:    _Control_Reanchor_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
