@@ -172,7 +172,7 @@ func storageFields() []field {
 		{path: v + ".tmpfs.mode", verdict: honoured},
 		{path: v + ".bind", verdict: honoured},
 		{path: v + ".bind.propagation", verdict: honoured},
-		{path: v + ".bind.create_host_path", verdict: ignored, note: "the path must be there, on every node where the service may run"},
+		{path: v + ".bind.create_host_path", verdict: honoured, note: "`false`, which is the default here: the path must be there, on every node where the service may run"},
 		{path: v + ".bind.selinux", verdict: notPlanned, note: "label the path on the node"},
 		{path: v + ".bind.recursive", verdict: notPlanned, note: "remove it, mounts below the path come along"},
 		{path: v + ".image", verdict: planned, note: "put the files into the image"},
@@ -284,6 +284,7 @@ func networkFields() []field {
 		{path: n + ".labels.*", verdict: honoured},
 		{path: n + ".name", verdict: honoured, note: "needs `allow: network:NAME`"},
 		{path: n + ".external", verdict: honoured, note: "must be on the node; needs `allow: network:NAME`"},
+		{path: n + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
 		{path: n + ".attachable", verdict: notPlanned, note: "remove it"},
 		{path: n + ".driver_opts", verdict: notPlanned, note: "remove it"},
 		{path: n + ".enable_ipv4", verdict: notPlanned, note: "remove it"},
@@ -302,6 +303,7 @@ func volumeFields() []field {
 		{path: v + ".x-jaco-prune", verdict: honoured, note: "`true`: the volume may be removed once no revision declares it"},
 		{path: v + ".name", verdict: honoured, note: "needs `allow: volume:NAME`"},
 		{path: v + ".external", verdict: honoured, note: "must be on the node; needs `allow: volume:NAME`"},
+		{path: v + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
 		{path: v + ".driver_opts", verdict: planned, note: noAllow},
 	}
 }

@@ -30,6 +30,7 @@ func (b *builder) mounts(svc types.ServiceConfig) []Mount {
 		}
 	}
 	for i, v := range svc.Volumes {
+		b.hostPath(svc.Name, i)
 		m, err := b.volumeMount(v)
 		add(m, err, "volumes", strconv.Itoa(i))
 		if err == nil && m.Kind == BindMount {
@@ -97,6 +98,18 @@ func bindMount(m Mount, v types.ServiceVolumeConfig) (Mount, error) {
 		m.Propagation = bind.Propagation
 	}
 	return m, nil
+}
+
+// hostPath refuses a wish that compose-go cannot tell from its own default.
+func (b *builder) hostPath(service string, i int) {
+	v := b.tree.child("services").child(service).child("volumes")
+	if v == nil || v.shape != list || i >= len(v.items) {
+		return
+	}
+	if wish := v.items[i].child("bind").child("create_host_path"); wish != nil && wish.scalar == true {
+		b.failf([]string{"services", service, "volumes", strconv.Itoa(i), "bind", "create_host_path"}, "%s",
+			refused(notPlanned, "nothing is made on a node in silence; make the path on every node where the service may run"))
+	}
 }
 
 // cleanAbsolute says whether a path of the node is absolute and written in the
