@@ -87,11 +87,7 @@ func CompileWith(fsys fs.FS, name, prefix string, options Options) (*Deployment,
 		return nil, rep.err()
 	}
 	d := b.deployment()
-	for _, n := range d.Needs {
-		if message := n.refusal(name, options); message != "" {
-			rep.in(n.File).addf(n.Line, n.Field, "%s", message)
-		}
-	}
+	d.gate(options, rep)
 	if err := rep.err(); err != nil {
 		return nil, err
 	}

@@ -67,35 +67,41 @@ const (
 // all. The error is of type Problems.
 func (d *Deployment) Gate(o Options) error {
 	rep := newReport("deployments/" + d.Name)
-	for _, n := range d.Needs {
-		if message := n.refusal(d.Name, o); message != "" {
-			rep.in(n.File).addf(n.Line, n.Field, "%s", message)
-		}
-	}
+	d.gate(o, rep)
 	return rep.err()
 }
 
-// refusal is why the need is not met, with the line that would meet it; "" when
-// it is.
-func (n Need) refusal(deployment string, o Options) string {
-	switch {
-	case o.Ungated:
-		return ""
-	case n.Privilege == unpinnedImage:
-		if !o.ImagesPinned {
-			return ""
-		}
-		return "refused: trust.yaml says `images: pinned`, and " + n.Why + " has no digest; write it as NAME:TAG@sha256:…"
-	case slices.Contains(o.Privileges, n.Privilege):
-		return ""
+// gate reports what is not allowed.
+func (d *Deployment) gate(o Options, rep *report) {
+	if o.Ungated {
+		return
 	}
-	return "refused: " + n.Why + "; to allow it, root adds to `allow` in trust.yaml: " + AllowLine(deployment, n.Privilege)
+	for _, n := range d.Needs {
+		switch {
+		case n.Privilege == unpinnedImage && o.ImagesPinned:
+			rep.in(n.File).addf(n.Line, n.Field, "refused: trust.yaml says `images: pinned`, and %s has no digest; write it as NAME:TAG@sha256:…", n.Why)
+		case n.Privilege == unpinnedImage, slices.Contains(o.Privileges, n.Privilege):
+		default:
+			rep.in(n.File).addf(n.Line, n.Field, "refused: %s and needs the privilege %s; root allows it with this entry of `allow` in trust.yaml: %s",
+				n.Why, n.Privilege, d.allowEntry(o))
+		}
+	}
 }
 
-// AllowLine is the entry of `allow` in trust.yaml that gives a deployment a
-// privilege.
-func AllowLine(deployment, privilege string) string {
-	return "- {deployment: " + deployment + ", privileges: [" + yamlWord(privilege) + "]}"
+// allowEntry is the entry of `allow` in trust.yaml that gives the deployment all
+// that it has and needs; there is one entry a deployment.
+func (d *Deployment) allowEntry(o Options) string {
+	var words []string
+	for _, privilege := range o.Privileges {
+		words = append(words, yamlWord(privilege))
+	}
+	for _, n := range d.Needs {
+		if n.Privilege != unpinnedImage {
+			words = append(words, yamlWord(n.Privilege))
+		}
+	}
+	slices.Sort(words)
+	return "- {deployment: " + d.Name + ", privileges: [" + strings.Join(slices.Compact(words), ", ") + "]}"
 }
 
 // yamlWord quotes a text that a flow sequence would not take for itself.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
 

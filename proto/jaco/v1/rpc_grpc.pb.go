@@ -28,6 +28,7 @@ const (
 	Control_Logs_FullMethodName        = "/jaco.v1.Control/Logs"
 	Control_IssueToken_FullMethodName  = "/jaco.v1.Control/IssueToken"
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
+	Control_Plan_FullMethodName        = "/jaco.v1.Control/Plan"
 )
 
 // ControlClient is the client API for Control service.
@@ -57,6 +58,9 @@ type ControlClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(ctx context.Context, in *JoinClusterRequest, opts ...grpc.CallOption) (*JoinClusterResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error)
 }
 
 type controlClient struct {
@@ -193,6 +197,19 @@ func (c *controlClient) JoinCluster(ctx context.Context, in *JoinClusterRequest,
 	return out, nil
 }
 
+func (c *controlClient) Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[4], Control_Plan_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PlanRequest, PlanResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanClient = grpc.ClientStreamingClient[PlanRequest, PlanResponse]
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -220,6 +237,9 @@ type ControlServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -256,6 +276,9 @@ func (UnimplementedControlServer) IssueToken(context.Context, *IssueTokenRequest
 }
 func (UnimplementedControlServer) JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinCluster not implemented")
+}
+func (UnimplementedControlServer) Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error {
+	return status.Error(codes.Unimplemented, "method Plan not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -412,6 +435,13 @@ func _Control_JoinCluster_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Plan_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ControlServer).Plan(&grpc.GenericServerStream[PlanRequest, PlanResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanServer = grpc.ClientStreamingServer[PlanRequest, PlanResponse]
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -460,6 +490,11 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Logs",
 			Handler:       _Control_Logs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Plan",
+			Handler:       _Control_Plan_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "jaco/v1/rpc.proto",
