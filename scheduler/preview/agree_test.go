@@ -428,12 +428,15 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		}, "invalid", true},
 		{"mended", func() { f.edit(shop, "imaeg: db:1", "image: db:1") }, "", false},
 		{"privilege refused", func() { f.edit(shop, "image: worker:1", "image: worker:1\n    privileged: true") }, "invalid", false},
+		{"privilege allowed by root", func() {
+			f.write("trust.yaml", strings.Replace(fmt.Sprintf(fleetFile, 2), "\"cap:NET_ADMIN\"", "privileged, \"cap:NET_ADMIN\"", 1))
+		}, "", true},
 		{"privilege allowed", func() { f.edit(shop, "privileged: true", "cap_add: [NET_ADMIN]") }, "", true},
 		{"name of a volume allowed", func() { f.edit(shop, "extra: {}", "extra: {name: shared}") }, "", true},
 		{"symlink", func() { f.link("deployments/shop/passwd") }, string(signing.ReasonMalformed), false},
 		{"trust with its old version", func() { f.edit("trust.yaml", "approvals: 1", "approvals: 1, signers: [alice]") }, string(signing.ReasonTrust), false},
 		{"trust", func() {
-			f.write("trust.yaml", strings.Replace(fmt.Sprintf(fleetFile, 2), "allow:", "allow:\n  - {deployment: blog, privileges: [\"volume:shared\"]}", 1))
+			f.write("trust.yaml", strings.Replace(fmt.Sprintf(fleetFile, 3), "allow:", "allow:\n  - {deployment: blog, privileges: [\"volume:shared\"]}", 1))
 		}, "", false},
 		{"name of a volume that another deployment has", func() {
 			f.edit("deployments/blog/compose.yaml", "x-jaco-prune: true", "x-jaco-prune: true, name: shared")
