@@ -97,6 +97,10 @@ func (p *planner) review() error {
 		p.plan.Units = append(p.plan.Units, unitOf(u))
 	}
 	p.gate = p.Trust
+	if p.Trust.RequireTarget && len(p.changed) > 0 {
+		p.plan.Warnings = append(p.plan.Warnings,
+			"trust.yaml says require_target: the commit needs the trailer \"Deploy-Target: <branch>\", or an approval by tag")
+	}
 	if _, trust := p.changed[signing.TrustUnit]; !trust || p.plan.Whole {
 		return nil
 	}
