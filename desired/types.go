@@ -324,6 +324,9 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
+	// MaxPrune is how many deployments one push may remove without the word of
+	// root; 0: one, or a third of them, whichever is more.
+	MaxPrune int
 }
 
 // NodeSettings are the wishes for one node.

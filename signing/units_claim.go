@@ -68,7 +68,8 @@ type cover struct {
 // content.
 func (j *judge) newCover(unit string, here version, since, at Hash) (*cover, error) {
 	c := &cover{judge: j, unit: unit, here: here, chain: make(map[Hash]bool), known: make(map[Hash]bool)}
-	for id := at; ; {
+	c.chain[since] = true // whatever is between
+	for id, looked := at, 0; ; looked++ {
 		n, err := j.history.node(id)
 		if err != nil {
 			return nil, err
@@ -77,7 +78,7 @@ func (j *judge) newCover(unit string, here version, since, at Hash) (*cover, err
 		if len(n.parents) > 1 {
 			c.merge = append(c.merge, id)
 		}
-		if id == since || len(n.parents) == 0 || len(c.chain) == approvalReach {
+		if id == since || len(n.parents) == 0 || looked == approvalReach {
 			return c, nil
 		}
 		id = n.parents[0]

@@ -57,7 +57,9 @@ func (j *judge) pendingUnit(name string, state unitState) (Pending, bool) {
 	}
 	p.Have, p.Eligible = slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(eligible))
 	p.Reason = pendingReason(p, strictest, counted, stuck)
-	p.Command = tagCommand(name, p.Revision, len(p.Have)+1, "Approve "+name)
+	if len(p.Eligible) > 0 {
+		p.Command = tagCommand(name, p.Revision, len(p.Have)+1, "Approve "+name)
+	}
 	return p, true
 }
 
