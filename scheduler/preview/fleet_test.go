@@ -358,4 +358,3 @@ func planned(p *preview.Plan) []string {
 	slices.Sort(out)
 	return out
 }
-
