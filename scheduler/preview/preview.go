@@ -31,6 +31,9 @@ type Input struct {
 	// ClusterName and State are those of the cluster; nil State: offline.
 	ClusterName string
 	State       *scheduler.Input
+	// Stalled says why the cluster follows the branch no further at the moment;
+	// "" when it does.
+	Stalled string
 }
 
 // Compute makes the plan. It ends early, with a plan that is not Settled, when
@@ -41,6 +44,10 @@ func Compute(ctx context.Context, in Input) (*Plan, error) {
 		Refused: []Refusal{}, Units: []Unit{}, Deployments: []Deployment{}, Replicas: []Replica{}, Volumes: []Volume{}, Warnings: []string{},
 		Settled: true,
 	}}
+	if in.Stalled != "" {
+		reason, _, _ := strings.Cut(in.Stalled, "\n")
+		p.plan.Warnings = append(p.plan.Warnings, "the branch is stalled, and nothing more is accepted until that is mended: "+reason+" (jaco status sync)")
+	}
 	if in.Accepted != nil {
 		p.source = append(p.source, in.Accepted)
 	}
