@@ -117,7 +117,7 @@ func TestDiffKeepsItsRules(t *testing.T) {
 				if !given || v.Labels[LabelDeployment] != a.volume.Deployment || a.volume.Volume == "data" {
 					t.Fatalf("removed a volume that nobody gave up:\n%s", p)
 				}
-			case actAutopsy, actNetwork, actRecheck:
+			case actAutopsy, actNetwork, actRecheck, actCheck:
 			}
 		}
 		for service, n := range begun {
