@@ -154,6 +154,8 @@ func specFields(d *Deployment, c *Container) encodedFields {
 	f.number("shm_size", c.ShmSize)
 	f.groups("network_definitions", networkDefinitions(d, c))
 	f.groups("volume_definitions", volumeDefinitions(d, c))
+	f.groups("secrets", each(c.Secrets, secretFieldsOf))
+	f.groups("secret_environment", each(c.SecretEnvironment, secretEnvironmentFields))
 	return f
 }
 

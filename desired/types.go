@@ -111,6 +111,33 @@ type Container struct {
 	Logging     Logging
 	PullPolicy  PullPolicy
 	ShmSize     int64 // bytes; 0: the engine's default
+	// Secrets are files that the node decrypts when it makes the container.
+	Secrets []Secret // sorted by target
+	// SecretEnvironment are encrypted env files. Their variables are known by
+	// name alone; the node adds them when it makes the container.
+	SecretEnvironment []SecretEnvironment
+}
+
+// EncryptedFile is a file of the deployment's folder, encrypted with SOPS.
+type EncryptedFile struct {
+	Path string // inside the repository
+	Data []byte // encrypted; shared, not to be changed
+}
+
+// Secret is one encrypted file as it is mounted.
+type Secret struct {
+	Name   string // below secrets:
+	File   EncryptedFile
+	Target string // absolute
+	UID    uint32
+	GID    uint32
+	Mode   uint32 // default 0444
+}
+
+// SecretEnvironment are the variables that come from one encrypted env file.
+type SecretEnvironment struct {
+	File  EncryptedFile
+	Names []string // sorted; those of the file that nothing overrides
 }
 
 // Port is one published port.
@@ -275,6 +302,7 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
+	Registries   []Registry    // sorted by prefix
 }
 
 // NodeSettings are the wishes for one node.
