@@ -35,6 +35,8 @@ type fakeEngine struct {
 	lag        map[string]time.Duration // by operation: how long its answer is under way
 	starting   map[string]string        // by image: what its containers do at once ("exit 1")
 	unchecked  bool                     // containers have no healthcheck
+	pulledBy   *Account                 // the last one
+	created    map[string]ContainerSpec // by name: what was asked for last
 	doubled    []string                 // replicas that had two running containers at a time
 	began      map[string]int           // by replica: how often its process began
 }
@@ -286,8 +288,13 @@ func (h *fakeHandle) Image(ctx context.Context, reference string) (Image, error)
 	})
 }
 
-func (h *fakeHandle) Pull(ctx context.Context, reference string) error {
-	return serveErr(ctx, h, "pull", reference, fakePull, func() error {
+func (h *fakeHandle) Pull(ctx context.Context, reference string, account *Account) error {
+	what := reference
+	if account != nil {
+		what += " as " + account.Username
+	}
+	return serveErr(ctx, h, "pull", what, fakePull, func() error {
+		h.pulledBy = account
 		h.images[reference] = Image{ID: "sha256:" + reference, Digest: reference + "@sha256:pulled"}
 		return nil
 	})
@@ -324,6 +331,10 @@ func (f *fakeEngine) createLocked(spec ContainerSpec) (string, error) {
 		return "", fmt.Errorf("no such image %s: %w", spec.Container.Image, ErrNotFound)
 	}
 	f.serial++
+	if f.created == nil {
+		f.created = map[string]ContainerSpec{}
+	}
+	f.created[spec.Name] = spec
 	c := &fakeContainer{image: spec.Container.Image, Container: Container{
 		ID:        fmt.Sprintf("%s-c", spec.Labels[LabelReplica]),
 		Name:      spec.Name,

@@ -118,7 +118,7 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 func TestServeNetworkNeedsEverything(t *testing.T) {
 	c, s := oneNode(t)
 	full := Network{
-		Identity: s.id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node,
+		Identity: s.id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node, Secrets: s.node,
 		Join: fakeDoor{s.node}, Tokens: s.node, Control: NewServer(nil, nil),
 	}
 	if err := full.Check(); err != nil {
@@ -131,6 +131,7 @@ func TestServeNetworkNeedsEverything(t *testing.T) {
 		"Liveness": func(n *Network) { n.Liveness = nil },
 		"Sync":     func(n *Network) { n.Sync = nil },
 		"Data":     func(n *Network) { n.Data = nil },
+		"Secrets":  func(n *Network) { n.Secrets = nil },
 		"Join":     func(n *Network) { n.Join = nil },
 		"Tokens":   func(n *Network) { n.Tokens = nil },
 		"Control":  func(n *Network) { n.Control = nil },

@@ -175,7 +175,7 @@ func newControl(t *testing.T, initializer Initializer, joiner Joiner) *control {
 func newMemberControl(t *testing.T) (*control, *fakeMember) {
 	t.Helper()
 	c, m := newControl(t, nil, nil), newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	return c, m
 }
 
@@ -196,7 +196,7 @@ func TestNotInitialized(t *testing.T) {
 		}
 	}
 	m := newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	if status, err := c.Status(t.Context()); err != nil || status.Cluster.Name != "test" {
 		t.Errorf("status after init: %+v, %v", status, err)
 	}
