@@ -132,17 +132,17 @@ func (b *builder) environment(svc types.ServiceConfig) (map[string]string, []Sec
 	return env, secret.files
 }
 
-// envFilePlace is where an entry of env_file stands.
-func (b *builder) envFilePlace(service string, i int) place {
+// envFileSteps lead to an entry of env_file.
+func (b *builder) envFileSteps(service string, i int) []string {
 	steps := []string{"services", service, "env_file", strconv.Itoa(i)}
 	if locate(b.tree, steps[:3]).found && !locate(b.tree, steps).found {
 		steps = steps[:3] // a single name instead of a list
 	}
-	return locate(b.tree, steps)
+	return steps
 }
 
 func (b *builder) envFile(service string, i int, file types.EnvFile, own map[string]string) map[string]string {
-	at := b.envFilePlace(service, i)
+	at := locate(b.tree, b.envFileSteps(service, i))
 	if !b.local(file.Path, at.line, at.name, b.rep) {
 		return nil
 	}

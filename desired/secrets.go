@@ -19,10 +19,6 @@ import (
 // variableName is what an encrypted env file may set.
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
 
-// secretEnvPrivilege is what the trust policy must allow a deployment that has
-// secrets in its environment.
-const secretEnvPrivilege = "env-secrets"
-
 // What compose gives a secret that says nothing else.
 const (
 	secretsDirectory  = "/run/secrets"
@@ -148,13 +144,10 @@ func (b *builder) encryptCommand(file string) string {
 
 // envSecret reads an encrypted env file as far as that goes without a key.
 func (b *builder) envSecret(service string, i int, config types.EnvFile) SecretEnvironment {
-	at := b.envFilePlace(service, i)
+	steps := b.envFileSteps(service, i)
+	at := locate(b.tree, steps)
 	var secret SecretEnvironment
-	if !b.allows(secretEnvPrivilege) {
-		b.rep.addf(at.line, at.name, "refused: the engine stores a container's environment in clear on its disk; mount the file with `secrets:` instead, "+
-			"or have root add to trust.yaml, below `allow:`:  - {deployment: %s, privileges: [%s]}", b.name, secretEnvPrivilege)
-		return secret
-	}
+	b.need(PrivilegeEnvSecrets, isStored, steps...)
 	name := path.Clean(filepath.ToSlash(config.Path))
 	if filepath.IsLocal(config.Path) && !bool(config.Required) && !b.exists(name) {
 		return secret

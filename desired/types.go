@@ -112,10 +112,10 @@ type Container struct {
 	PullPolicy  PullPolicy
 	ShmSize     int64 // bytes; 0: the engine's default
 	// Secrets are files that the node decrypts when it makes the container.
-	Secrets []Secret // sorted by target
+	Secrets []Secret `json:",omitempty"` // sorted by target
 	// SecretEnvironment are encrypted env files. Their variables are known by
 	// name alone; the node adds them when it makes the container.
-	SecretEnvironment []SecretEnvironment
+	SecretEnvironment []SecretEnvironment `json:",omitempty"`
 }
 
 // EncryptedFile is a file of the deployment's folder, encrypted with SOPS.
@@ -302,7 +302,7 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
-	Registries   []Registry    // sorted by prefix
+	Registries   []Registry    `json:",omitempty"` // sorted by prefix
 }
 
 // NodeSettings are the wishes for one node.
