@@ -1170,6 +1170,186 @@ func (x *JoinClusterResponse) GetLines() []string {
 	return nil
 }
 
+type RecipientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A deployment's name, or "cluster".
+	Unit          string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipientRequest) Reset() {
+	*x = RecipientRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipientRequest) ProtoMessage() {}
+
+func (x *RecipientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipientRequest.ProtoReflect.Descriptor instead.
+func (*RecipientRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RecipientRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+type RecipientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An age recipient.
+	Recipient     string `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipientResponse) Reset() {
+	*x = RecipientResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipientResponse) ProtoMessage() {}
+
+func (x *RecipientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipientResponse.ProtoReflect.Descriptor instead.
+func (*RecipientResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RecipientResponse) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+type UnitKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A deployment's name, or "cluster".
+	Unit          string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitKeyRequest) Reset() {
+	*x = UnitKeyRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitKeyRequest) ProtoMessage() {}
+
+func (x *UnitKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitKeyRequest.ProtoReflect.Descriptor instead.
+func (*UnitKeyRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *UnitKeyRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+type UnitKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An age identity: a secret.
+	Identity      string `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitKeyResponse) Reset() {
+	*x = UnitKeyResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitKeyResponse) ProtoMessage() {}
+
+func (x *UnitKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitKeyResponse.ProtoReflect.Descriptor instead.
+func (*UnitKeyResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *UnitKeyResponse) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An Entry. Its time is the caller's and is replaced.
@@ -1180,7 +1360,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1372,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1385,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{19}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProposeRequest) GetEntry() []byte {
@@ -1228,7 +1408,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1420,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1433,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{20}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProposeResponse) GetIndex() uint64 {
@@ -1287,7 +1467,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1479,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1492,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HeartbeatRequest) GetHeartbeatJson() []byte {
@@ -1332,7 +1512,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1524,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1537,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HeartbeatResponse) GetTime() *timestamppb.Timestamp {
@@ -1375,7 +1555,7 @@ type SoftRequest struct {
 
 func (x *SoftRequest) Reset() {
 	*x = SoftRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1567,7 @@ func (x *SoftRequest) String() string {
 func (*SoftRequest) ProtoMessage() {}
 
 func (x *SoftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1580,7 @@ func (x *SoftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftRequest.ProtoReflect.Descriptor instead.
 func (*SoftRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
 }
 
 type SoftResponse struct {
@@ -1413,7 +1593,7 @@ type SoftResponse struct {
 
 func (x *SoftResponse) Reset() {
 	*x = SoftResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1605,7 @@ func (x *SoftResponse) String() string {
 func (*SoftResponse) ProtoMessage() {}
 
 func (x *SoftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1618,7 @@ func (x *SoftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftResponse.ProtoReflect.Descriptor instead.
 func (*SoftResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SoftResponse) GetSoftJson() []byte {
@@ -1456,7 +1636,7 @@ type PokeRequest struct {
 
 func (x *PokeRequest) Reset() {
 	*x = PokeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1648,7 @@ func (x *PokeRequest) String() string {
 func (*PokeRequest) ProtoMessage() {}
 
 func (x *PokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1661,7 @@ func (x *PokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeRequest.ProtoReflect.Descriptor instead.
 func (*PokeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
 }
 
 type PokeResponse struct {
@@ -1492,7 +1672,7 @@ type PokeResponse struct {
 
 func (x *PokeResponse) Reset() {
 	*x = PokeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1684,7 @@ func (x *PokeResponse) String() string {
 func (*PokeResponse) ProtoMessage() {}
 
 func (x *PokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1697,7 @@ func (x *PokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeResponse.ProtoReflect.Descriptor instead.
 func (*PokeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
 }
 
 type ProbeRequest struct {
@@ -1529,7 +1709,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1721,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1734,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ProbeRequest) GetNode() string {
@@ -1573,7 +1753,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1765,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1778,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ProbeResponse) GetAnswers() bool {
@@ -1619,7 +1799,7 @@ type SegmentRequest struct {
 
 func (x *SegmentRequest) Reset() {
 	*x = SegmentRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1811,7 @@ func (x *SegmentRequest) String() string {
 func (*SegmentRequest) ProtoMessage() {}
 
 func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1824,7 @@ func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentRequest.ProtoReflect.Descriptor instead.
 func (*SegmentRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SegmentRequest) GetFirst() uint64 {
@@ -1670,7 +1850,7 @@ type SegmentResponse struct {
 
 func (x *SegmentResponse) Reset() {
 	*x = SegmentResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1862,7 @@ func (x *SegmentResponse) String() string {
 func (*SegmentResponse) ProtoMessage() {}
 
 func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1875,7 @@ func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentResponse.ProtoReflect.Descriptor instead.
 func (*SegmentResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SegmentResponse) GetChunk() []byte {
@@ -1715,7 +1895,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1907,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1920,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *HelloRequest) GetTokenId() string {
@@ -1765,7 +1945,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1957,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1970,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *HelloResponse) GetClusterId() string {
@@ -1849,7 +2029,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2041,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2054,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *JoinRequest) GetTokenId() string {
@@ -1945,7 +2125,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2137,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2150,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -2000,7 +2180,7 @@ type MemberKey struct {
 
 func (x *MemberKey) Reset() {
 	*x = MemberKey{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2192,7 @@ func (x *MemberKey) String() string {
 func (*MemberKey) ProtoMessage() {}
 
 func (x *MemberKey) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2205,7 @@ func (x *MemberKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberKey.ProtoReflect.Descriptor instead.
 func (*MemberKey) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MemberKey) GetName() string {
@@ -2057,7 +2237,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2249,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2262,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 type RenewResponse struct {
@@ -2094,7 +2274,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2286,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2299,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -2222,6 +2402,14 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
 	"\x05lines\x18\x04 \x03(\tR\x05lines\"&\n" +
+	"\x10RecipientRequest\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\"1\n" +
+	"\x11RecipientResponse\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipient\"$\n" +
+	"\x0eUnitKeyRequest\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\"-\n" +
+	"\x0fUnitKeyResponse\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\"&\n" +
 	"\x0eProposeRequest\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\fR\x05entry\"[\n" +
 	"\x0fProposeResponse\x12\x14\n" +
@@ -2276,7 +2464,7 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\"\x0e\n" +
 	"\fRenewRequest\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate2\xb0\x04\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate2\xf4\x04\n" +
 	"\aControl\x123\n" +
 	"\x04Init\x12\x14.jaco.v1.InitRequest\x1a\x15.jaco.v1.InitResponse\x12;\n" +
 	"\x06Status\x12\x16.jaco.v1.StatusRequest\x1a\x17.jaco.v1.StatusResponse0\x01\x12<\n" +
@@ -2287,7 +2475,8 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01\x12E\n" +
 	"\n" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x12H\n" +
-	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse2\xdb\x04\n" +
+	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x12B\n" +
+	"\tRecipient\x12\x19.jaco.v1.RecipientRequest\x1a\x1a.jaco.v1.RecipientResponse2\xdd\x05\n" +
 	"\x04Peer\x12<\n" +
 	"\aPropose\x12\x17.jaco.v1.ProposeRequest\x1a\x18.jaco.v1.ProposeResponse\x12B\n" +
 	"\tHeartbeat\x12\x19.jaco.v1.HeartbeatRequest\x1a\x1a.jaco.v1.HeartbeatResponse\x123\n" +
@@ -2299,7 +2488,9 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\aSegment\x12\x17.jaco.v1.SegmentRequest\x1a\x18.jaco.v1.SegmentResponse0\x01\x12E\n" +
 	"\n" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x123\n" +
-	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse2\xab\x01\n" +
+	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x12B\n" +
+	"\tRecipient\x12\x19.jaco.v1.RecipientRequest\x1a\x1a.jaco.v1.RecipientResponse\x12<\n" +
+	"\aUnitKey\x12\x17.jaco.v1.UnitKeyRequest\x1a\x18.jaco.v1.UnitKeyResponse2\xab\x01\n" +
 	"\x04Join\x126\n" +
 	"\x05Hello\x12\x15.jaco.v1.HelloRequest\x1a\x16.jaco.v1.HelloResponse\x123\n" +
 	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x126\n" +
@@ -2317,7 +2508,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2338,35 +2529,39 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*IssueTokenResponse)(nil),    // 16: jaco.v1.IssueTokenResponse
 	(*JoinClusterRequest)(nil),    // 17: jaco.v1.JoinClusterRequest
 	(*JoinClusterResponse)(nil),   // 18: jaco.v1.JoinClusterResponse
-	(*ProposeRequest)(nil),        // 19: jaco.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 20: jaco.v1.ProposeResponse
-	(*HeartbeatRequest)(nil),      // 21: jaco.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),     // 22: jaco.v1.HeartbeatResponse
-	(*SoftRequest)(nil),           // 23: jaco.v1.SoftRequest
-	(*SoftResponse)(nil),          // 24: jaco.v1.SoftResponse
-	(*PokeRequest)(nil),           // 25: jaco.v1.PokeRequest
-	(*PokeResponse)(nil),          // 26: jaco.v1.PokeResponse
-	(*ProbeRequest)(nil),          // 27: jaco.v1.ProbeRequest
-	(*ProbeResponse)(nil),         // 28: jaco.v1.ProbeResponse
-	(*SegmentRequest)(nil),        // 29: jaco.v1.SegmentRequest
-	(*SegmentResponse)(nil),       // 30: jaco.v1.SegmentResponse
-	(*HelloRequest)(nil),          // 31: jaco.v1.HelloRequest
-	(*HelloResponse)(nil),         // 32: jaco.v1.HelloResponse
-	(*JoinRequest)(nil),           // 33: jaco.v1.JoinRequest
-	(*JoinResponse)(nil),          // 34: jaco.v1.JoinResponse
-	(*MemberKey)(nil),             // 35: jaco.v1.MemberKey
-	(*RenewRequest)(nil),          // 36: jaco.v1.RenewRequest
-	(*RenewResponse)(nil),         // 37: jaco.v1.RenewResponse
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*RecipientRequest)(nil),      // 19: jaco.v1.RecipientRequest
+	(*RecipientResponse)(nil),     // 20: jaco.v1.RecipientResponse
+	(*UnitKeyRequest)(nil),        // 21: jaco.v1.UnitKeyRequest
+	(*UnitKeyResponse)(nil),       // 22: jaco.v1.UnitKeyResponse
+	(*ProposeRequest)(nil),        // 23: jaco.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 24: jaco.v1.ProposeResponse
+	(*HeartbeatRequest)(nil),      // 25: jaco.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),     // 26: jaco.v1.HeartbeatResponse
+	(*SoftRequest)(nil),           // 27: jaco.v1.SoftRequest
+	(*SoftResponse)(nil),          // 28: jaco.v1.SoftResponse
+	(*PokeRequest)(nil),           // 29: jaco.v1.PokeRequest
+	(*PokeResponse)(nil),          // 30: jaco.v1.PokeResponse
+	(*ProbeRequest)(nil),          // 31: jaco.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 32: jaco.v1.ProbeResponse
+	(*SegmentRequest)(nil),        // 33: jaco.v1.SegmentRequest
+	(*SegmentResponse)(nil),       // 34: jaco.v1.SegmentResponse
+	(*HelloRequest)(nil),          // 35: jaco.v1.HelloRequest
+	(*HelloResponse)(nil),         // 36: jaco.v1.HelloResponse
+	(*JoinRequest)(nil),           // 37: jaco.v1.JoinRequest
+	(*JoinResponse)(nil),          // 38: jaco.v1.JoinResponse
+	(*MemberKey)(nil),             // 39: jaco.v1.MemberKey
+	(*RenewRequest)(nil),          // 40: jaco.v1.RenewRequest
+	(*RenewResponse)(nil),         // 41: jaco.v1.RenewResponse
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	38, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	38, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	38, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	38, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
+	42, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	42, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	42, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	39, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
 	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
 	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
 	5,  // 9: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
@@ -2376,43 +2571,49 @@ var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	13, // 13: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
 	15, // 14: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
 	17, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
-	19, // 16: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
-	21, // 17: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
-	23, // 18: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
-	25, // 19: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
-	5,  // 20: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
-	27, // 21: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
-	13, // 22: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
-	29, // 23: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
-	15, // 24: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	33, // 25: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
-	31, // 26: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
-	33, // 27: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
-	36, // 28: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 29: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 30: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 31: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 32: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 33: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 34: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	14, // 35: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	16, // 36: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	18, // 37: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	20, // 38: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	22, // 39: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	24, // 40: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	26, // 41: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 42: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	28, // 43: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	14, // 44: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	30, // 45: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	16, // 46: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	34, // 47: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	32, // 48: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	34, // 49: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	37, // 50: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	29, // [29:51] is the sub-list for method output_type
-	7,  // [7:29] is the sub-list for method input_type
+	19, // 16: jaco.v1.Control.Recipient:input_type -> jaco.v1.RecipientRequest
+	23, // 17: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	25, // 18: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	27, // 19: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	29, // 20: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 21: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	31, // 22: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	13, // 23: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	33, // 24: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	15, // 25: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	37, // 26: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	19, // 27: jaco.v1.Peer.Recipient:input_type -> jaco.v1.RecipientRequest
+	21, // 28: jaco.v1.Peer.UnitKey:input_type -> jaco.v1.UnitKeyRequest
+	35, // 29: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	37, // 30: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	40, // 31: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 32: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 33: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 34: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 35: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 36: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 37: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	14, // 38: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	16, // 39: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	18, // 40: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	20, // 41: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
+	24, // 42: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	26, // 43: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	28, // 44: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	30, // 45: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 46: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	32, // 47: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	14, // 48: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	34, // 49: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	16, // 50: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	38, // 51: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	20, // 52: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
+	22, // 53: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
+	36, // 54: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	38, // 55: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	41, // 56: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	32, // [32:57] is the sub-list for method output_type
+	7,  // [7:32] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -2429,7 +2630,7 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
