@@ -158,7 +158,7 @@ func addVariables(env map[string]string, key Key, a action, s *desired.SecretEnv
 
 // decrypt opens one file of the replica's deployment.
 func decrypt(key Key, a action, file *desired.EncryptedFile) (*sops.Plaintext, error) {
-	parsed, err := sops.Parse(file.Path, file.Data)
+	parsed, err := sops.Parse(file.Path, []byte(file.Data))
 	if err != nil {
 		return nil, secretError(a, file, err)
 	}

@@ -104,7 +104,7 @@ func encrypted(t *testing.T, fixture string) desired.EncryptedFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return desired.EncryptedFile{Path: "deployments/shop/" + fixture[strings.LastIndexByte(fixture, '/')+1:], Data: data}
+	return desired.EncryptedFile{Path: "deployments/shop/" + fixture[strings.LastIndexByte(fixture, '/')+1:], Data: string(data)}
 }
 
 // inSecretWorld is inWorld, with a key and a service that has secrets.
@@ -173,13 +173,13 @@ func TestSecretsReachTheContainer(t *testing.T) {
 func TestSecretsOfOthers(t *testing.T) {
 	recipient := fixtureKey(t).Recipient()
 	altered := encrypted(t, "good/dotenv/db.sops.env")
-	altered.Data = []byte(strings.Replace(string(altered.Data), "in clear", "in Clear", 1))
+	altered.Data = strings.Replace(altered.Data, "in clear", "in Clear", 1)
 	for name, test := range map[string]struct {
 		container func(*desired.Container)
 		want      []string
 	}{
 		"another recipient": {withFile(t, "other-recipient/db.sops.env"), []string{
-			"secret deployments/shop/db.sops.env of 0100000: it is not encrypted to the recipient of deployment shop",
+			"secret deployments/shop/db.sops.env of 010000000000: it is not encrypted to the recipient of deployment shop",
 			"sops rotate --in-place --add-age " + recipient + " deployments/shop/db.sops.env",
 		}},
 		"altered": {func(c *desired.Container) {

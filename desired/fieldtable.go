@@ -180,7 +180,6 @@ func storageFields() []field {
 		{path: s + ".read_only", verdict: honoured},
 		{path: s + ".configs", verdict: planned, note: "put the file into the image or its content into environment"},
 		{path: s + ".secrets", verdict: honoured, note: "files on a tmpfs of the node, mounted read-only"},
-		{path: s + ".secrets.[]", verdict: honoured},
 		{path: s + ".secrets.[].source", verdict: honoured},
 		{path: s + ".secrets.[].target", verdict: honoured, note: "default `/run/secrets/<source>`; a relative one is below `/run/secrets`"},
 		{path: s + ".secrets.[].uid", verdict: honoured, note: "a number; default 0"},

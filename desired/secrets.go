@@ -133,7 +133,7 @@ func (b *builder) encrypted(name string, at place) (EncryptedFile, *sops.File, b
 		b.fileReport(name).addf(0, "", "%s", err)
 		return none, nil, false
 	}
-	file.Data = data
+	file.Data = string(data)
 	return file, parsed, true
 }
 
@@ -234,7 +234,7 @@ func secretEnvironmentFields(s *SecretEnvironment) (f encodedFields) {
 }
 
 func encryptedFields(e *EncryptedFile) (f encodedFields) {
-	digest := sha256.Sum256(e.Data)
+	digest := sha256.Sum256([]byte(e.Data))
 	f.text("path", e.Path)
 	f.add("ciphertext", digest[:])
 	return f

@@ -121,7 +121,7 @@ type Container struct {
 // EncryptedFile is a file of the deployment's folder, encrypted with SOPS.
 type EncryptedFile struct {
 	Path string // inside the repository
-	Data []byte // encrypted; shared, not to be changed
+	Data string // encrypted
 }
 
 // Secret is one encrypted file as it is mounted.

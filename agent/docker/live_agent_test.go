@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/jaco-sh/jaco/agent"
+	"github.com/jaco-sh/jaco/agent/tmpfs"
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"

@@ -49,6 +49,8 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 	c, s := oneNode(t)
 	two := c.node(t, "node-2")
 	s.node.poke = func() error { return nil }
+	shop := unitKey(t, "shop")
+	s.node.unitKey = func(string, string) (*identity.UnitKey, error) { return shop, nil }
 	s.node.check = func(string, Secret) (time.Time, error) { return noon.AddDate(100, 0, 0), nil }
 	s.node.hello = func(context.Context, string) (*HelloResult, error) { return &HelloResult{Checkpoint: []byte("x")}, nil }
 	s.member.trace = func(string) (*cluster.TraceReport, error) { return &cluster.TraceReport{}, nil }
@@ -67,6 +69,14 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 		},
 		"Control.Trace": func(l *link) error {
 			_, err := jacov1.NewControlClient(l).Trace(ctx, &jacov1.TraceRequest{})
+			return err
+		},
+		"Peer.UnitKey": func(l *link) error {
+			_, err := jacov1.NewPeerClient(l).UnitKey(ctx, &jacov1.UnitKeyRequest{Unit: "shop"})
+			return err
+		},
+		"Control.Recipient": func(l *link) error {
+			_, err := jacov1.NewControlClient(l).Recipient(ctx, &jacov1.RecipientRequest{Unit: "shop"})
 			return err
 		},
 		"Control.Init": func(l *link) error {
@@ -90,15 +100,15 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 		config *tls.Config
 		good   []string
 	}{
-		"members":   {two.ClientConfig("node-1", identity.ProtocolGRPC, c.member), []string{"health", "Peer.Poke"}},
+		"members":   {two.ClientConfig("node-1", identity.ProtocolGRPC, c.member), []string{"health", "Peer.Poke", "Peer.UnitKey"}},
 		"joining":   {s.strangerConfig(identity.ProtocolJoin, c), []string{"Join.Hello"}},
-		"reading":   {s.strangerConfig(identity.ProtocolRead, c), []string{"Control.Trace"}},
+		"reading":   {s.strangerConfig(identity.ProtocolRead, c), []string{"Control.Trace", "Control.Recipient"}},
 		"strangers": {s.strangerConfig(identity.ProtocolGRPC, c), nil},
 	} {
 		l := raw(t, s, c.config)
 		var good []string
 		for _, call := range []string{
-			"health", "Peer.Poke", "Join.Hello", "Control.Trace", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh",
+			"health", "Peer.Poke", "Peer.UnitKey", "Join.Hello", "Control.Trace", "Control.Recipient", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh",
 		} {
 			err := calls[call](l)
 			switch code := status.Code(err); {

@@ -125,6 +125,11 @@ func (m *fakeMember) IssueToken(_ context.Context, operator string, kind cluster
 	return m.issue(operator, kind, ttl)
 }
 
+// Recipient implements Recipients.
+func (m *fakeMember) Recipient(_ context.Context, unit string) (string, error) {
+	return "age1of-" + unit, nil
+}
+
 // joinFunc is a Joiner.
 type joinFunc func(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error)
 

@@ -194,7 +194,7 @@ func TestTampered(t *testing.T) {
 		"an empty value":             strings.Replace(env, port, "PORT=", 1),
 		"a line removed":             strings.Replace(env, port+"\n", "", 1),
 		"a line added":               "MORE_unencrypted=x\n" + env,
-		"a value of another type":    strings.Replace(env, port, strings.Replace(port, "type:str", "type:int", 1), 1),
+		"a value made a comment":     strings.Replace(env, port, strings.Replace(port, "type:str", "type:comment", 1), 1),
 		"a clear value changed":      strings.Replace(env, "in clear", "in Clear", 1),
 		"something after a value":    strings.Replace(env, port, port+"x", 1),
 		"another time":               strings.Replace(env, line(env, "sops_lastmodified="), "sops_lastmodified=2020-01-01T00:00:00Z", 1),
@@ -207,7 +207,7 @@ func TestTampered(t *testing.T) {
 			t.Fatalf("%s: nothing was changed", name)
 		}
 		plain, err := decryptAll(t, "db.sops.env", []byte(text))
-		if err == nil || plain != nil || !errors.Is(err, ErrTampered) && !(name == "a value of another type" && err != nil) {
+		if err == nil || plain != nil || !errors.Is(err, ErrTampered) {
 			t.Errorf("%s: %v, %v", name, plain, err)
 		}
 		noSecretIn(t, err)
@@ -216,6 +216,12 @@ func TestTampered(t *testing.T) {
 	if _, err := decryptAll(t, "all.sops.yaml", []byte(clear)); !errors.Is(err, ErrTampered) {
 		t.Errorf("a clear number changed: %v", err)
 	}
+	number := strings.Replace(env, password, strings.Replace(password, "type:str", "type:int", 1), 1)
+	_, err := decryptAll(t, "db.sops.env", []byte(number))
+	if !errors.Is(err, ErrMalformed) {
+		t.Errorf("a text that says it is a number: %v", err)
+	}
+	noSecretIn(t, err)
 	f, err := Parse("db.sops.env", []byte(env))
 	if err != nil {
 		t.Fatal(err)

@@ -15,14 +15,20 @@ trap 'rm -rf "$work"' EXIT
 
 export SOPS_AGE_KEY_FILE=$PWD/identity.txt
 ours=$(sed -n 's/^# recipient: //p' identity.txt)
-other=age1wql8wjgla5tl2djejklzrf8jq8wnm9w4u5a0vv5fqg8mg2edh4ps8eu3tl
+other=age1tctqvsdeddj2cxlku4kkanmwqvsfwcw873xtnwsr76fm5fnrm9sst79yz6
 rm -rf good refused other-recipient
 
-# make KIND/NAME FILE ARGS… encrypts standard input.
+# make KIND/NAME FILE ARGS… encrypts standard input, as the rules in $config say.
+config=/dev/null
 make() {
   mkdir -p "$1"
   cat > "$1/$2"
-  "$work/sops" --config /dev/null encrypt --in-place "${@:3}" "$1/$2"
+  "$work/sops" --config "$config" encrypt --in-place "${@:3}" "$1/$2"
+}
+# rules LINE… has the next files encrypted to us as creation rules say.
+rules() {
+  config=$work/rules.yaml
+  { echo "creation_rules:"; echo "  - age: $ours"; printf '    %s\n' "$@"; } > "$config"
 }
 good() {
   make "good/$1" "$2" --age "$ours" "${@:3}"
@@ -75,7 +81,10 @@ nested | good yml all.sops.yml
 nested | good encrypted-regex some.sops.yaml --encrypted-regex '^(password|users)$'
 nested | good unencrypted-regex some.sops.yaml --unencrypted-regex '^(port|name)'
 nested | good encrypted-suffix some.sops.yaml --encrypted-suffix word
-nested | good mac-only-encrypted some.sops.yaml --encrypted-regex '^password$' --mac-only-encrypted
+rules "encrypted_regex: '^password$'" 'mac_only_encrypted: true'
+nested | make good/mac-only-encrypted some.sops.yaml
+config=/dev/null
+"$work/sops" --config /dev/null decrypt good/mac-only-encrypted/some.sops.yaml > good/mac-only-encrypted/want
 
 good json all.sops.json << 'END'
 {"db": {"password": "correct horse \u0001 \ud83d\ude00 <&>", "port": 5432, "ratio": 0.25, "big": 9007199254740993,
@@ -97,7 +106,9 @@ echo 'PASSWORD=correct horse' | make good/rotated db.sops.env --age "$ours"
 # What the deployment's own recipient is not among.
 echo 'PASSWORD=correct horse' | make other-recipient db.sops.env --age "$other"
 
-nested | make refused/comment-regex some.sops.yaml --age "$ours" --encrypted-comment-regex secret
+rules 'encrypted_comment_regex: secret'
+nested | make refused/comment-regex some.sops.yaml
+config=/dev/null
 cat > "$work/groups.yaml" << END
 creation_rules:
   - shamir_threshold: 2
