@@ -103,6 +103,17 @@ echo 'PASSWORD=correct horse' | make good/rotated db.sops.env --age "$ours"
 "$work/sops" --config /dev/null rotate --in-place --add-age "$other" good/rotated/db.sops.env
 "$work/sops" --config /dev/null decrypt good/rotated/db.sops.env > good/rotated/want
 
+# Those that tests/secrets plants: it encrypts their data keys to the recipient
+# that its cluster has.
+planted=../../../tests/secrets/testdata
+rm -rf "$planted"
+for n in one two; do
+  printf 'planted file %s %s' "$n" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" | make "$planted/$n" token.sops.txt --age "$ours"
+  "$work/sops" --config /dev/null decrypt "$planted/$n/token.sops.txt" > "$planted/$n/token"
+  echo "MESSAGE=planted variable $n $(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" | make "$planted/$n" db.sops.env --age "$ours"
+  "$work/sops" --config /dev/null decrypt "$planted/$n/db.sops.env" > "$planted/$n/db"
+done
+
 # What the deployment's own recipient is not among.
 echo 'PASSWORD=correct horse' | make other-recipient db.sops.env --age "$other"
 
