@@ -112,4 +112,3 @@ func TestTheSearchFinds(t *testing.T) {
 		t.Errorf("found %v, and the control in %d", found, seen)
 	}
 }
-

@@ -52,7 +52,7 @@ const fileSecret = "    secrets: [{source: token, target: /etc/web/token, uid: \
 func shopFiles(t *testing.T, recipient, version string) map[string]string {
 	t.Helper()
 	return map[string]string{
-		stage.Path("shop"):               shop(),
+		stage.Path("shop"):                shop(),
 		"deployments/shop/token.sops.txt": sealFor(t, recipient, version+"/token.sops.txt"),
 		"deployments/shop/db.sops.env":    sealFor(t, recipient, version+"/db.sops.env"),
 	}
