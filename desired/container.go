@@ -51,6 +51,7 @@ func (b *builder) container(svc types.ServiceConfig, over *overlayService) Conta
 		ExtraHosts:  b.extraHosts(svc),
 		PullPolicy:  b.pullPolicy(svc),
 		ShmSize:     int64(svc.ShmSize),
+		Isolation:   b.isolation(svc),
 	}
 	c.Environment, c.SecretEnvironment = b.environment(svc)
 	c.Secrets = b.secrets(svc, c.Mounts)
@@ -78,6 +79,7 @@ func (b *builder) image(svc types.ServiceConfig) string {
 	if _, err := reference.ParseNormalizedNamed(svc.Image); err != nil {
 		b.failf(place, "%s is no image reference: %s", quoted(svc.Image), err)
 	}
+	b.pinned(svc)
 	return svc.Image
 }
 

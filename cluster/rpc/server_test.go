@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,11 @@ func (m *fakeMember) Refresh(ctx context.Context, revision string) (string, bool
 
 // Trace implements Member.
 func (m *fakeMember) Trace(id string) (*cluster.TraceReport, error) { return m.trace(id) }
+
+// Plan implements Member: it answers with what it was sent.
+func (m *fakeMember) Plan(_ context.Context, files []PlanFile) ([]byte, error) {
+	return json.Marshal(files)
+}
 
 // Export implements Member.
 func (m *fakeMember) Export(_ context.Context, w io.Writer) error { return m.export(w) }
@@ -192,6 +198,7 @@ func TestNotInitialized(t *testing.T) {
 		"refresh": func(ctx context.Context) error { _, _, err := c.Refresh(ctx, ""); return err },
 		"audit":   func(ctx context.Context) error { return c.Audit(ctx, AuditRequest{}, nil) },
 		"trace":   func(ctx context.Context) error { _, err := c.Trace(ctx, "x"); return err },
+		"plan":    func(ctx context.Context) error { _, err := c.Plan(ctx, nil); return err },
 		"export":  func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
 		"logs":    func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
 		"token":   func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },

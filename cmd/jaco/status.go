@@ -55,6 +55,7 @@ func newStatus(global *globals) *cobra.Command {
 		newEvents(global, &flags),
 		newLogs(global),
 		newRecipient(global),
+		newPlan(global, &flags),
 	)
 	return cmd
 }

@@ -29,6 +29,7 @@ const (
 	Control_IssueToken_FullMethodName  = "/jaco.v1.Control/IssueToken"
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
 	Control_Recipient_FullMethodName   = "/jaco.v1.Control/Recipient"
+	Control_Plan_FullMethodName        = "/jaco.v1.Control/Plan"
 )
 
 // ControlClient is the client API for Control service.
@@ -61,6 +62,9 @@ type ControlClient interface {
 	// Recipient returns what the secrets of a deployment, or of cluster.yaml, are
 	// encrypted to.
 	Recipient(ctx context.Context, in *RecipientRequest, opts ...grpc.CallOption) (*RecipientResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error)
 }
 
 type controlClient struct {
@@ -207,6 +211,19 @@ func (c *controlClient) Recipient(ctx context.Context, in *RecipientRequest, opt
 	return out, nil
 }
 
+func (c *controlClient) Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[4], Control_Plan_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PlanRequest, PlanResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanClient = grpc.ClientStreamingClient[PlanRequest, PlanResponse]
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -237,6 +254,9 @@ type ControlServer interface {
 	// Recipient returns what the secrets of a deployment, or of cluster.yaml, are
 	// encrypted to.
 	Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -276,6 +296,9 @@ func (UnimplementedControlServer) JoinCluster(context.Context, *JoinClusterReque
 }
 func (UnimplementedControlServer) Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Recipient not implemented")
+}
+func (UnimplementedControlServer) Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error {
+	return status.Error(codes.Unimplemented, "method Plan not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -450,6 +473,13 @@ func _Control_Recipient_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Plan_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ControlServer).Plan(&grpc.GenericServerStream[PlanRequest, PlanResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanServer = grpc.ClientStreamingServer[PlanRequest, PlanResponse]
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -502,6 +532,11 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Logs",
 			Handler:       _Control_Logs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Plan",
+			Handler:       _Control_Plan_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "jaco/v1/rpc.proto",
