@@ -243,7 +243,9 @@ func (r *reviewer) trustFiles(src Source, tree Hash) error {
 	}
 	u.Needs = append(u.Needs, r.byRoot(r.trust, u.Paths))
 	if next != nil && err == nil {
-		u.Needs = append(u.Needs, r.byRoot(next, u.Paths))
+		if after := r.byRoot(next, u.Paths); after.Need != u.Needs[0].Need || !slices.Equal(after.Eligible, u.Needs[0].Eligible) {
+			u.Needs = append(u.Needs, after)
+		}
 	}
 	r.review.Units = append(r.review.Units, u)
 	return nil

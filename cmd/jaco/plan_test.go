@@ -61,11 +61,12 @@ var acceptedFiles = []preview.File{
 		"    volumes: [\"data:/data\"]\n  old:\n    image: old:1\nvolumes:\n  data: {x-jaco-prune: true}\n")},
 }
 
-// planTrust asks for two signatures where it can.
+// planTrust lets two people sign.
 const planTrust = `version: 4
 root: {threshold: 1, signers: [alice]}
 signers:
-  alice: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExh0m6JqMaTtYxBJaOEBZ6YG7N5Z5JXyEvHxwYQ9S6r alice"]}
+  alice: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILnD073/LaAZGfGollySDp+0KxgKGpTLRmdpbBSpb/Q6 alice"]}
+  bob: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH2+y8y5f5h4spoSBE8erAi5xNSH+Ut+EWHsETMn6HrE bob"]}
 rules:
   - {paths: ["deployments/**"], approvals: 1}
 `

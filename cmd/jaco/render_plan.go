@@ -23,7 +23,7 @@ func renderPlan(out io.Writer, p *preview.Plan, wide bool) error {
 			fmt.Fprintln(out, "  "+refusalLine(r))
 		}
 	}
-	if len(p.Units) == 0 && len(p.Deployments) == 0 {
+	if p.Whole || len(p.Units) == 0 && len(p.Deployments) == 0 {
 		_, err := fmt.Fprintln(out, "\nNothing changes.")
 		return err
 	}
@@ -52,6 +52,9 @@ func planTitle(p *preview.Plan) string {
 }
 
 func refusalLine(r preview.Refusal) string {
+	if strings.HasPrefix(r.Message, r.File) {
+		return r.Message // it names its place itself
+	}
 	var b strings.Builder
 	b.WriteString(r.File)
 	if r.Line > 0 {

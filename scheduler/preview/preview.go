@@ -75,7 +75,10 @@ func (p *planner) review() error {
 	limits := desired.CheckFiles(signing.NewTreeFS(p.source, p.Tree.Root), "deployments", "deployments")
 	var problems desired.Problems
 	if errors.As(limits, &problems) {
-		problems = slices.DeleteFunc(problems, func(d desired.Problem) bool { return d.Message == "no such file" })
+		problems = slices.DeleteFunc(problems, func(d desired.Problem) bool {
+			// No folder is no fault, and the review names what is no plain file.
+			return d.Message == "no such file" || strings.HasPrefix(d.Message, "not a plain file")
+		})
 		p.refuseAll("", problems)
 		p.plan.Whole = len(problems) > 0
 	}
