@@ -54,9 +54,6 @@ type PathRefusal struct {
 	Detail string
 }
 
-// unitTrust stands for trust.yaml and keys/ where units are listed.
-const unitTrust = "trust"
-
 // Review compares a tree with what was approved. The policy is the one in force;
 // whatever trust.yaml stands in the tree decides nothing, its change included.
 // Base is the tree whose trust files are in force; with the zero hash they are
@@ -209,11 +206,20 @@ func (r *reviewer) require(byRule map[*rule]*Requirement, path string, have []Ap
 	decides := r.trust.rule(path)
 	need := byRule[decides]
 	if need == nil {
-		byRule[decides] = &Requirement{Need: r.trust.required(path), Eligible: r.trust.approvers(path, r.now), Have: names, Paths: []string{path}}
+		byRule[decides] = &Requirement{Need: r.trust.reviewNeed(path), Eligible: r.trust.approvers(path, r.now), Have: names, Paths: []string{path}}
 		return
 	}
 	need.Paths = append(need.Paths, path)
 	need.Have = slices.DeleteFunc(need.Have, func(n string) bool { return !slices.Contains(names, n) })
+}
+
+// reviewNeed is how many people have to sign the path. Where no rule decides,
+// which cluster.yaml alone can be, root does.
+func (t *Trust) reviewNeed(path string) int {
+	if r := t.rule(path); r != nil {
+		return r.approvals
+	}
+	return t.RootThreshold
 }
 
 // trustFiles reviews a change of trust.yaml and keys/: by root of the policy in
@@ -223,7 +229,7 @@ func (r *reviewer) trustFiles(src Source, tree Hash) error {
 	if err != nil {
 		return err
 	}
-	u := UnitReview{Unit: unitTrust, Known: true}
+	u := UnitReview{Unit: TrustUnit, Known: true}
 	for _, c := range changes {
 		if c.area == areaTrust {
 			u.Paths = append(u.Paths, c.path)
@@ -252,7 +258,7 @@ func (r *reviewer) trustFiles(src Source, tree Hash) error {
 }
 
 func (r *reviewer) refuseTrust(format string, args ...any) {
-	r.review.Refused = append(r.review.Refused, PathRefusal{Unit: unitTrust, Path: trustFile, Reason: ReasonTrust, Detail: fmt.Sprintf(format, args...)})
+	r.review.Refused = append(r.review.Refused, PathRefusal{Unit: TrustUnit, Path: trustFile, Reason: ReasonTrust, Detail: fmt.Sprintf(format, args...)})
 }
 
 // byRoot is what a policy asks of its root.

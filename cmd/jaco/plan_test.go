@@ -68,5 +68,5 @@ signers:
   alice: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILnD073/LaAZGfGollySDp+0KxgKGpTLRmdpbBSpb/Q6 alice"]}
   bob: {keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH2+y8y5f5h4spoSBE8erAi5xNSH+Ut+EWHsETMn6HrE bob"]}
 rules:
-  - {paths: ["deployments/**"], approvals: 1}
+  - {paths: ["deployments/**"], approvals: 2}
 `

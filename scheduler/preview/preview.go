@@ -95,20 +95,17 @@ func (p *planner) review() error {
 		p.changed[u.Unit] = u
 		p.plan.Units = append(p.plan.Units, unitOf(u))
 	}
-	if _, trust := p.changed[trustUnit]; trust && len(p.changed) > 1 {
+	if _, trust := p.changed[signing.TrustUnit]; trust && len(p.changed) > 1 {
 		p.plan.Warnings = append(p.plan.Warnings,
 			"trust.yaml and keys/ change alone in their commit: push that first; all else here is judged by the policy in force")
 	}
 	return nil
 }
 
-// trustUnit is trust.yaml with keys/.
-const trustUnit = "trust"
-
 func unitOf(u signing.UnitReview) Unit {
 	out := Unit{Unit: u.Unit, Change: Changed, Files: u.Paths, Needs: []Need{}}
 	switch {
-	case u.Unit == trustUnit:
+	case u.Unit == signing.TrustUnit:
 	case !u.Known:
 		out.Change = Added
 	case u.Tree.IsZero():
@@ -145,7 +142,7 @@ func (p *planner) compile() error {
 			tree = u.Tree
 		}
 		switch {
-		case name == trustUnit:
+		case name == signing.TrustUnit:
 		case name == signing.ClusterUnit:
 			if err := p.readCluster(tree); err != nil {
 				return err
