@@ -147,11 +147,11 @@ func (b *builder) envSecret(service string, i int, config types.EnvFile) SecretE
 	steps := b.envFileSteps(service, i)
 	at := locate(b.tree, steps)
 	var secret SecretEnvironment
-	b.need(PrivilegeEnvSecrets, isStored, steps...)
 	name := path.Clean(filepath.ToSlash(config.Path))
 	if filepath.IsLocal(config.Path) && !bool(config.Required) && !b.exists(name) {
 		return secret
 	}
+	b.need(PrivilegeEnvSecrets, isStored, steps...)
 	file, parsed, ok := b.encrypted(config.Path, at)
 	if !ok {
 		return secret
