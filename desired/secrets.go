@@ -239,3 +239,21 @@ func encryptedFields(e *EncryptedFile) (f encodedFields) {
 	f.add("ciphertext", digest[:])
 	return f
 }
+
+// secretsByName is what the secrets of a container are, for comparison.
+func secretsByName(c *Container) map[string]string {
+	out := map[string]string{}
+	for i := range c.Secrets {
+		out[c.Secrets[i].Name] += string(secretFieldsOf(&c.Secrets[i]).encode())
+	}
+	return out
+}
+
+func envFilesByPath(c *Container) map[string]string {
+	out := map[string]string{}
+	for i := range c.SecretEnvironment {
+		s := &c.SecretEnvironment[i]
+		out[path.Base(s.File.Path)] += string(secretEnvironmentFields(s).encode())
+	}
+	return out
+}

@@ -127,7 +127,7 @@ func TestSecretsRoll(t *testing.T) {
 		t.Error("the spec hash does not follow the ciphertext of the service's own files")
 	}
 	changes := Diff(one, two)
-	if len(changes) != 1 || changes[0].Kind != Replaced || !slices.Equal(changes[0].Fields, []string{"secrets"}) {
+	if len(changes) != 1 || changes[0].Kind != Replaced || !slices.Equal(changes[0].Fields, []string{"secrets.db"}) {
 		t.Errorf("changes: %+v", changes)
 	}
 }
