@@ -351,6 +351,9 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
+	// MaxPrune is how many deployments one push may remove without the word of
+	// root; 0: one, or a third of them, whichever is more.
+	MaxPrune int
 	Registries   []Registry    `json:",omitempty"` // sorted by prefix
 }
 
