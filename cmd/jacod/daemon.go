@@ -290,14 +290,14 @@ func (d *daemon) listenHTTP(ctx context.Context) (httpListeners, error) {
 
 // newWebhook makes the receiver. Without a secret it refuses everything.
 func (d *daemon) newWebhook() (http.Handler, error) {
-	var secrets [][]byte
+	var secrets []gitsync.WebhookSecret
 	if file := d.config.Webhook.SecretFile; file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("webhook.secret_file: %w", err)
 		}
-		if secrets = secretLines(data); len(secrets) == 0 {
-			return nil, fmt.Errorf("webhook.secret_file: %s is empty", file)
+		if secrets, err = gitsync.ParseWebhookSecrets(data); err != nil {
+			return nil, fmt.Errorf("webhook.secret_file: %s: %w", file, err)
 		}
 	}
 	poke := func() {
