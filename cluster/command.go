@@ -231,6 +231,11 @@ const (
 	EventClockOff           EventType = "clock-off" // a node's clock is more than a few seconds off the leader's
 	EventMassLoss           EventType = "mass-loss" // too many nodes went down at once; nothing is moved for a while
 	EventVoters             EventType = "voters"    // who votes has changed
+	// EventNotified says who was told what: "told NAME: SUBJECT VALUE". A later
+	// leader reads it, and does not say it again.
+	EventNotified EventType = "notified"
+	// EventNotNotified says who could not be told, and why.
+	EventNotNotified EventType = "not-notified"
 )
 
 // Event is one such happening.

@@ -34,13 +34,13 @@ func ParseCluster(data []byte) (*Cluster, error) {
 					"windows":  notYet(rep),
 				})
 			},
+			"notifications": func(e entry, name string) { cluster.Notifications = readNotifications(e.value, name, rep) },
 			"registries":    notYet(rep),
 			"ingress":       notYet(rep),
 			"rollout":       notYet(rep),
 			"placement":     notYet(rep),
 			"backup":        notYet(rep),
 			"upgrade":       notYet(rep),
-			"notifications": notYet(rep),
 			"prune":         notYet(rep),
 		})
 	}

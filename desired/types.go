@@ -275,6 +275,8 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
+	// Notifications is whom the cluster tells what; nil: nobody.
+	Notifications *Notifications
 }
 
 // NodeSettings are the wishes for one node.
