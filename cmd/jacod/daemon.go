@@ -76,13 +76,13 @@ func (d *daemon) Run(ctx context.Context) error {
 		group.Go(func() error { return serveHTTP(ctx, listeners.webhook, onlyWebhook(webhook), d.logger) })
 	}
 	group.Go(func() error { return d.supervise(ctx) })
-	if err := notify(ctx, "READY=1"); err != nil {
+	if err := notifySystemd(ctx, "READY=1"); err != nil {
 		d.logger.Warn("cannot notify systemd", "error", err)
 	}
 	d.logger.Info("jacod started", "node", d.config.Name, "version", version, "socket", d.config.Socket, "data", d.config.DataDir)
 	group.Go(func() error {
 		<-ctx.Done()
-		if err := notify(context.WithoutCancel(ctx), "STOPPING=1"); err != nil {
+		if err := notifySystemd(context.WithoutCancel(ctx), "STOPPING=1"); err != nil {
 			d.logger.Warn("cannot notify systemd", "error", err)
 		}
 		return nil

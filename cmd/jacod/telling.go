@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/notify"
+)
+
+// tell tells people what happens, for one term of this leader.
+func (t *term) tell(ctx context.Context) error {
+	m := t.member
+	return notify.New(notify.Config{
+		State: m.state, Views: m.verifier, Status: (&answers{member: m}).Status, Record: m.recordHere,
+		Secrets: secretFiles(m.config.SecretFiles), Transport: notify.NewTransport(), Now: m.clock,
+		Logger: m.logger.With("component", "notify"),
+	}).Run(ctx)
+}
+
+// recordHere records events in this leader's own term, and returns the index of
+// their entry.
+func (m *member) recordHere(ctx context.Context, events []cluster.Event) (uint64, error) {
+	for i := range events {
+		events[i].Node = m.info.Node
+	}
+	result, err := m.consensus.Propose(ctx, m.actor(), &cluster.RecordEvents{Events: events})
+	return result.Index, err
+}
+
+// secretFiles are secrets that lie on this node's disk, by name.
+type secretFiles map[string]string
+
+var _ notify.Secrets = secretFiles(nil)
+
+// maxSecretFile bounds what is read of a secret.
+const maxSecretFile = 64 << 10
+
+// Secret implements notify.Secrets. The file is read each time, so that a new
+// secret needs no restart.
+func (s secretFiles) Secret(_ context.Context, name string) ([]byte, error) {
+	path := s[name]
+	if path == "" {
+		return nil, fmt.Errorf("this node knows no secret of that name; set secret_files.%s in its jacod.yaml", name)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("secret_files.%s: %w", name, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSecretFile))
+	if err != nil {
+		return nil, fmt.Errorf("secret_files.%s: %w", name, err)
+	}
+	return data, nil
+}
