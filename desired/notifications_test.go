@@ -8,46 +8,44 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestNotifications(t *testing.T) {
-	const statuses = "notifications:\n  statuses:\n    "
-	const channels = "notifications:\n  channels:\n    "
-	many := &strings.Builder{}
-	for n := range maxChannels + 1 {
-		fmt.Fprintf(many, "    c%d: {}\n", n)
-	}
-	for _, test := range []struct {
-		name, text string
-		want       *Notifications
-		problems   string
-	}{
-		{name: "empty", text: "notifications: {}", want: &Notifications{}},
-		{
-			name: "GitHub", text: statuses + "{forge: github, repository: acme/fleet, token: forge-token}",
-			want: &Notifications{Statuses: &CommitStatuses{Forge: GitHub, API: "https://api.github.com", Repository: "acme/fleet", Token: "forge-token"}},
-		},
-		{
-			name: "GitLab", text: statuses + "{forge: gitlab, repository: acme/ops/fleet, token: t, link: 'http://status.example.com'}",
-			want: &Notifications{Statuses: &CommitStatuses{
-				Forge: GitLab, API: "https://gitlab.com/api/v4", Repository: "acme/ops/fleet", Token: "t", Link: "http://status.example.com",
-			}},
-		},
-		{
-			name: "Forgejo", text: statuses + "{forge: forgejo, api: 'http://git.lan/api/v1/', insecure: true, repository: a/b, token: t}",
-			want: &Notifications{Statuses: &CommitStatuses{Forge: Forgejo, API: "http://git.lan/api/v1", Insecure: true, Repository: "a/b", Token: "t"}},
-		},
-		{
-			name: "channels, sorted",
-			text: channels + "pager: {type: webhook, url: 'http://127.0.0.1:9/x', secret: s, events: [node-down, degraded, degraded]}\n" +
-				"    ops: {type: slack, url_secret: ops-url}\n",
-			want: &Notifications{Channels: []Channel{
-				{Name: "ops", Type: SlackChannel, URLSecret: "ops-url", Events: NoticeKinds()},
-				{Name: "pager", Type: WebhookChannel, URL: "http://127.0.0.1:9/x", Secret: "s", Events: []NoticeKind{NoticeDegraded, NoticeNodeDown}},
-			}},
-		},
-		{name: "no mapping", text: "notifications: yes", problems: "cluster.yaml:1: notifications: must be a mapping"},
-		{
-			name: "unknown fields", text: "notifications:\n  status: {}\n  channels: {a: {kind: slack}}\n  statuses: {url: x}\n",
-			problems: `cluster.yaml:2: notifications.status: unknown field
+const (
+	statusesOf = "notifications:\n  statuses:\n    "
+	channelsOf = "notifications:\n  channels:\n    "
+)
+
+var notificationTests = []struct {
+	name, text string
+	want       *Notifications
+	problems   string
+}{
+	{name: "empty", text: "notifications: {}", want: &Notifications{}},
+	{
+		name: "GitHub", text: statusesOf + "{forge: github, repository: acme/fleet, token: forge-token}",
+		want: &Notifications{Statuses: &CommitStatuses{Forge: GitHub, API: "https://api.github.com", Repository: "acme/fleet", Token: "forge-token"}},
+	},
+	{
+		name: "GitLab", text: statusesOf + "{forge: gitlab, repository: acme/ops/fleet, token: t, link: 'http://status.example.com'}",
+		want: &Notifications{Statuses: &CommitStatuses{
+			Forge: GitLab, API: "https://gitlab.com/api/v4", Repository: "acme/ops/fleet", Token: "t", Link: "http://status.example.com",
+		}},
+	},
+	{
+		name: "Forgejo", text: statusesOf + "{forge: forgejo, api: 'http://git.lan/api/v1/', insecure: true, repository: a/b, token: t}",
+		want: &Notifications{Statuses: &CommitStatuses{Forge: Forgejo, API: "http://git.lan/api/v1", Insecure: true, Repository: "a/b", Token: "t"}},
+	},
+	{
+		name: "channels, sorted",
+		text: channelsOf + "pager: {type: webhook, url: 'http://127.0.0.1:9/x', secret: s, events: [node-down, degraded, degraded]}\n" +
+			"    ops: {type: slack, url_secret: ops-url}\n",
+		want: &Notifications{Channels: []Channel{
+			{Name: "ops", Type: SlackChannel, URLSecret: "ops-url", Events: NoticeKinds()},
+			{Name: "pager", Type: WebhookChannel, URL: "http://127.0.0.1:9/x", Secret: "s", Events: []NoticeKind{NoticeDegraded, NoticeNodeDown}},
+		}},
+	},
+	{name: "no mapping", text: "notifications: yes", problems: "cluster.yaml:1: notifications: must be a mapping"},
+	{
+		name: "unknown fields", text: "notifications:\n  status: {}\n  channels: {a: {kind: slack}}\n  statuses: {url: x}\n",
+		problems: `cluster.yaml:2: notifications.status: unknown field
 cluster.yaml:3: notifications.channels.a: must have one of url and url_secret
 cluster.yaml:3: notifications.channels.a.kind: unknown field
 cluster.yaml:3: notifications.channels.a.type: must be set
@@ -55,37 +53,37 @@ cluster.yaml:4: notifications.statuses.forge: must be set
 cluster.yaml:4: notifications.statuses.repository: must be set
 cluster.yaml:4: notifications.statuses.token: must be set
 cluster.yaml:4: notifications.statuses.url: unknown field`,
-		},
-		{
-			name: "Gitea without an address", text: statuses + "forge: gitea\n    repository: a/b\n    token: t\n",
-			problems: "cluster.yaml:3: notifications.statuses.api: must be set for gitea: the URL of its API, such as https://git.example.com/api/v1",
-		},
-		{
-			name: "bad values", text: statuses + "forge: bitbucket\n    api: git.example.com\n    repository: ../b\n    token: [a]\n    insecure: 1\n    link: 'ftp://x'\n",
-			problems: `cluster.yaml:3: notifications.statuses.forge: "bitbucket" is none of github, gitlab, gitea, forgejo
+	},
+	{
+		name: "Gitea without an address", text: statusesOf + "forge: gitea\n    repository: a/b\n    token: t\n",
+		problems: "cluster.yaml:3: notifications.statuses.api: must be set for gitea: the URL of its API, such as https://git.example.com/api/v1",
+	},
+	{
+		name: "bad values", text: statusesOf + "forge: bitbucket\n    api: git.example.com\n    repository: ../b\n    token: [a]\n    insecure: 1\n    link: 'ftp://x'\n",
+		problems: `cluster.yaml:3: notifications.statuses.forge: "bitbucket" is none of github, gitlab, gitea, forgejo
 cluster.yaml:4: notifications.statuses.api: must be a URL such as https://host/path
 cluster.yaml:5: notifications.statuses.repository: "../b" is not owner/name
 cluster.yaml:6: notifications.statuses.token: must be a text
 cluster.yaml:7: notifications.statuses.insecure: must be true or false
 cluster.yaml:8: notifications.statuses.link: must be a URL such as https://host/path`,
-		},
-		{
-			name: "a path too deep", text: statuses + "{forge: github, repository: a/b/c, token: t}",
-			problems: `cluster.yaml:3: notifications.statuses.repository: "a/b/c" is not owner/name`,
-		},
-		{
-			name: "a token in clear is not repeated", text: statuses + "{forge: github, repository: a/b, token: ghp_S3CRET}",
-			problems: "cluster.yaml:3: notifications.statuses.token: must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here",
-		},
-		{
-			name: "http to elsewhere", text: statuses + "{forge: gitea, api: 'http://git.lan/api/v1', repository: a/b, token: t}",
-			problems: "cluster.yaml:3: notifications.statuses.api: must be https: what is sent would be readable on the way; insecure: true allows http",
-		},
-		{
-			name: "bad channels",
-			text: channels + "Ops: {type: slack, url: 'https://x'}\n    a: {type: slack, url: 'https://x', url_secret: y, secret: z}\n" +
-				"    b: {type: webhook, url: 'https://u:p@x'}\n    c: {type: mail, url: 'https://x#y', events: []}\n    d: []\n    e: {type: slack, url_secret: 'https://x', events: [down]}\n",
-			problems: `cluster.yaml:3: notifications.channels.Ops: not a channel name: lower-case letters, digits and dashes
+	},
+	{
+		name: "a path too deep", text: statusesOf + "{forge: github, repository: a/b/c, token: t}",
+		problems: `cluster.yaml:3: notifications.statuses.repository: "a/b/c" is not owner/name`,
+	},
+	{
+		name: "a token in clear is not repeated", text: statusesOf + "{forge: github, repository: a/b, token: ghp_S3CRET}",
+		problems: "cluster.yaml:3: notifications.statuses.token: must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here",
+	},
+	{
+		name: "http to elsewhere", text: statusesOf + "{forge: gitea, api: 'http://git.lan/api/v1', repository: a/b, token: t}",
+		problems: "cluster.yaml:3: notifications.statuses.api: must be https: what is sent would be readable on the way; insecure: true allows http",
+	},
+	{
+		name: "bad channels",
+		text: channelsOf + "Ops: {type: slack, url: 'https://x'}\n    a: {type: slack, url: 'https://x', url_secret: y, secret: z}\n" +
+			"    b: {type: webhook, url: 'https://u:p@x'}\n    c: {type: mail, url: 'https://x#y', events: []}\n    d: []\n    e: {type: slack, url_secret: 'https://x', events: [down]}\n",
+		problems: `cluster.yaml:3: notifications.channels.Ops: not a channel name: lower-case letters, digits and dashes
 cluster.yaml:4: notifications.channels.a: must have one of url and url_secret
 cluster.yaml:4: notifications.channels.a.secret: signs nothing here: Slack knows who posts by the URL
 cluster.yaml:5: notifications.channels.b.secret: must be set: it signs what is sent
@@ -96,10 +94,22 @@ cluster.yaml:6: notifications.channels.c.url: must not end in a #fragment
 cluster.yaml:7: notifications.channels.d: must be a mapping
 cluster.yaml:8: notifications.channels.e.events[0]: "down" is none of awaiting-approval, converged, degraded, drift, node-down, refused
 cluster.yaml:8: notifications.channels.e.url_secret: must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here`,
-		},
-		{name: "no mapping of channels", text: "notifications: {channels: [a]}", problems: "cluster.yaml:1: notifications.channels: must be a mapping of channel names"},
-		{name: "too many channels", text: "notifications:\n  channels:\n" + many.String(), problems: "cluster.yaml:3: notifications.channels: 17 channels, more than the limit of 16"},
-	} {
+	},
+	{name: "no mapping of channels", text: "notifications: {channels: [a]}", problems: "cluster.yaml:1: notifications.channels: must be a mapping of channel names"},
+	{name: "too many channels", text: "notifications:\n  channels:\n" + manyChannels(), problems: "cluster.yaml:3: notifications.channels: 17 channels, more than the limit of 16"},
+}
+
+// manyChannels is one channel too many.
+func manyChannels() string {
+	var text strings.Builder
+	for n := range maxChannels + 1 {
+		fmt.Fprintf(&text, "    c%d: {}\n", n)
+	}
+	return text.String()
+}
+
+func TestNotifications(t *testing.T) {
+	for _, test := range notificationTests {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := ParseCluster([]byte(test.text))
 			if diff := cmp.Diff(test.problems, errText(err)); diff != "" {

@@ -14,7 +14,7 @@ func TestLoadConfig(t *testing.T) {
 		check      func(Config) bool
 		wantErr    string // part of the message; "" for none
 	}{
-		{"empty file means defaults", "", func(c Config) bool { return c == DefaultConfig("host-1") }, ""},
+		{"empty file means defaults", "", func(c Config) bool { return reflect.DeepEqual(c, DefaultConfig("host-1")) }, ""},
 		{"values replace defaults", "name: n1\nlog: {format: json, level: debug}\n", func(c Config) bool {
 			return c.Name == "n1" && c.Log == LogConfig{"json", "debug"} && c.DataDir == "/var/lib/jaco"
 		}, ""},

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -55,8 +54,6 @@ type Cluster struct {
 	daemons []*rig.Daemon
 	http    *rig.GitHTTP
 	ssh     *rig.GitSSH
-	// deliveries counts what Deliver posted.
-	deliveries atomic.Int64
 }
 
 // NewCluster sets everything up and returns when every node is a member and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jaco-sh/jaco/tests/rig"
 )
@@ -17,7 +18,7 @@ import (
 func (c *Cluster) Deliver(to Member) {
 	c.T.Helper()
 	// Every push has a body of its own: one that was taken before wakes nobody.
-	body := fmt.Appendf(nil, `{"ref":"refs/heads/main","delivery":%d}`, c.deliveries.Add(1))
+	body := fmt.Appendf(nil, `{"ref":"refs/heads/main","pushed_at":%d}`, time.Now().UnixNano())
 	mac := hmac.New(sha256.New, []byte(WebhookSecret))
 	mac.Write(body)
 	post := func(signature string, want int) {
