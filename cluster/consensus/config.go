@@ -37,10 +37,10 @@ type Config struct {
 	// default 500 ms.
 	Election time.Duration
 	// Lease is how long a leader goes on without hearing from a majority; at
-	// most Heartbeat, so that two never lead at once; default 250 ms.
+	// most Heartbeat, so that two never lead at once; default 400 ms.
 	Lease time.Duration
-	// CommitTimeout is how long followers wait for the news that an entry is
-	// committed when no further entry carries it; default 20 ms.
+	// CommitTimeout is how often a leader looks whether it has something to say
+	// to a follower that it was not woken for; default 250 ms. A commit wakes it.
 	CommitTimeout time.Duration
 	// ApplyTimeout is how long a proposal waits for its place in the log before
 	// it fails without effect; default 10 s.
@@ -66,8 +66,8 @@ func DefaultConfig() Config {
 	return Config{
 		Heartbeat:         500 * time.Millisecond,
 		Election:          500 * time.Millisecond,
-		Lease:             250 * time.Millisecond,
-		CommitTimeout:     20 * time.Millisecond,
+		Lease:             400 * time.Millisecond,
+		CommitTimeout:     250 * time.Millisecond,
 		ApplyTimeout:      10 * time.Second,
 		SnapshotThreshold: 8192,
 		SnapshotInterval:  2 * time.Minute,

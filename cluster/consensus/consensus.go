@@ -57,7 +57,7 @@ func New(cfg Config, state State, stream Stream) (*Consensus, error) {
 		stream:  stream,
 		wrap:    func(d disk) disk { return d },
 		hangs:   hangsAfter,
-		fsm:     &fsm{state: state, faults: faults, members: &members{}},
+		fsm:     &fsm{state: state, faults: faults, members: &members{}, pipelines: &pipelines{open: map[*gatedPipeline]struct{}{}}},
 		faults:  faults,
 		leading: newLeadership(),
 		done:    make(chan struct{}),
@@ -205,6 +205,7 @@ func (c *Consensus) watch(terms <-chan bool, observed <-chan raft.Observation, s
 	for {
 		select {
 		case leads := <-terms:
+			c.pace(leads)
 			if leads {
 				c.leading.gain()
 			} else {
@@ -216,6 +217,37 @@ func (c *Consensus) watch(terms <-chan bool, observed <-chan raft.Observation, s
 			return
 		}
 	}
+}
+
+// pace sets how often a leader says that it is there: every tenth to fifth, by
+// chance, of what raft takes for the time that a follower waits before it stands
+// for election. That does not concern a leader, so while this node leads it is
+// doubled, as far as two intervals still fit into the lease.
+func (c *Consensus) pace(leads bool) {
+	r, err := c.node()
+	if err != nil {
+		return // it has just been stopped
+	}
+	timers := r.ReloadableConfig()
+	timers.HeartbeatTimeout, timers.ElectionTimeout = c.cfg.Heartbeat, c.cfg.Election
+	if leads {
+		timers.HeartbeatTimeout = max(c.cfg.Heartbeat, min(2*c.cfg.Heartbeat, 5*c.cfg.Lease/2))
+		timers.ElectionTimeout = max(c.cfg.Election, timers.HeartbeatTimeout)
+	}
+	if err := r.ReloadConfig(timers); err != nil {
+		c.cfg.Logger.Warn("raft does not take its timers", "error", err)
+	}
+}
+
+// leads returns the index that is committed, and whether this node is the
+// leader of the term, now that it is.
+func (c *Consensus) leads(term uint64) (commit uint64, leads bool) {
+	r, err := c.node()
+	if err != nil {
+		return 0, false
+	}
+	commit = r.CommitIndex() // before the question, see gatedPipeline.tell
+	return commit, r.State() == raft.Leader && r.CurrentTerm() == term
 }
 
 // stop ends what start began, in the order that loses nothing: first the

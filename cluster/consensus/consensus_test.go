@@ -162,7 +162,7 @@ func TestHaltedStateIsNotSaved(t *testing.T) {
 	faults := newFaults("dir", testConfig(t, t.TempDir(), "node-1", "a:1").Logger)
 	state := newMemory()
 	state.apply = func(uint64, string) error { return cluster.ErrUnknownCommand }
-	f := &fsm{state: state, faults: faults, members: &members{}}
+	f := &fsm{state: state, faults: faults, members: &members{}, pipelines: &pipelines{}}
 	for index := range uint64(3) {
 		result := f.Apply(logEntry(t, index+1, "x")).(cluster.Result)
 		if !errors.Is(result.Err, ErrHalted) || result.Index != index+1 {

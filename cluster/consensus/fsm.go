@@ -31,6 +31,8 @@ type fsm struct {
 	state   State
 	faults  *faults
 	members *members
+	// pipelines hear of every commit before it is applied here.
+	pipelines *pipelines
 	// halted is why nothing is applied any more; nil while all is well.
 	halted error
 }
@@ -42,6 +44,7 @@ var (
 
 // Apply implements raft.FSM. Its answer is a cluster.Result.
 func (f *fsm) Apply(entry *raft.Log) any {
+	f.pipelines.committed()
 	if f.halted != nil {
 		return cluster.Result{Index: entry.Index, Err: fmt.Errorf("%w: %w", ErrHalted, f.halted)}
 	}
@@ -82,6 +85,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // of its configuration nowhere else. It also makes raft count these entries
 // as applied, so that a snapshot may follow one at once.
 func (f *fsm) StoreConfiguration(index uint64, configuration raft.Configuration) {
+	f.pipelines.committed()
 	f.members.set(index, configuration)
 }
 

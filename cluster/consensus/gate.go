@@ -28,6 +28,8 @@ type gate struct {
 	faults  *faults
 	members *members
 	hangs   time.Duration // how long an entry may take to be stored
+	leads   func(term uint64) (commit uint64, leads bool)
+	open    *pipelines
 
 	rpcs   chan raft.RPC
 	closed chan struct{}
@@ -51,6 +53,7 @@ var errStuck = errors.New("busy with its disk")
 func newGate(transport *raft.NetworkTransport, guard *guard, c *Consensus) *gate {
 	g := &gate{
 		NetworkTransport: transport, guard: guard, faults: c.faults, members: c.fsm.members, hangs: c.hangs,
+		leads: c.leads, open: c.fsm.pipelines,
 		rpcs: make(chan raft.RPC), closed: make(chan struct{}),
 	}
 	g.pump.Go(g.forward)
@@ -193,7 +196,9 @@ func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress
 	if err != nil {
 		return nil, err
 	}
-	return &gatedPipeline{AppendPipeline: pipeline, silent: g.silent, now: time.Now}, nil
+	p := newGatedPipeline(pipeline, g.silent, g.leads, time.Now)
+	g.pump.Go(func() { g.open.follow(p, g.closed) })
+	return p, nil
 }
 
 // InstallSnapshot implements raft.Transport.

@@ -174,6 +174,8 @@ type rig struct {
 	// set.
 	hangs  time.Duration
 	logger *slog.Logger
+	// commitTimeout is Config.CommitTimeout of the runs to come, when set.
+	commitTimeout time.Duration
 }
 
 func newRig(t testing.TB, size int) *rig {
@@ -299,6 +301,9 @@ func (n *testNode) open() {
 	cfg.Join = n.join
 	if n.rig.logger != nil {
 		cfg.Logger = n.rig.logger
+	}
+	if n.rig.commitTimeout != 0 {
+		cfg.CommitTimeout = n.rig.commitTimeout
 	}
 	if len(n.rig.nodes) == 1 { // there is nobody to be slow
 		cfg.Heartbeat, cfg.Election, cfg.Lease = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond

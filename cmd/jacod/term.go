@@ -129,10 +129,8 @@ func (t *term) watch(ctx context.Context) error {
 				return nil
 			})
 		}
-		if !pause(ctx, assessEvery) {
-			return ctx.Err()
-		}
-		timer := time.NewTimer(t.until(next))
+		looked := time.Now()
+		timer := time.NewTimer(max(t.until(next), assessEvery))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -142,6 +140,9 @@ func (t *term) watch(ctx context.Context) error {
 		case <-timer.C:
 		}
 		timer.Stop()
+		if early := assessEvery - time.Since(looked); early > 0 && !pause(ctx, early) {
+			return ctx.Err()
+		}
 	}
 }
 
