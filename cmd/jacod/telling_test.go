@@ -1,10 +1,25 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/rpc"
+	"github.com/jaco-sh/jaco/gitsync"
+	"github.com/jaco-sh/jaco/tests/rig"
 )
 
 // TestSecretFiles: a secret is read anew each time, and one that is not there
@@ -26,6 +41,128 @@ func TestSecretFiles(t *testing.T) {
 	for name, want := range map[string]string{"other": "set secret_files.other in its jacod.yaml", "none": "secret_files.none: open"} {
 		if _, err := secrets.Secret(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// hookServer records what it is posted.
+type hookServer struct {
+	*httptest.Server
+
+	mu    sync.Mutex // guards the field below
+	posts []string
+}
+
+func newHookServer(t *testing.T, secret string) *hookServer {
+	t.Helper()
+	secrets, err := gitsync.ParseWebhookSecrets([]byte(secret))
+	check(t, err)
+	h := &hookServer{}
+	note := func(text string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.posts = append(h.posts, text)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /pager", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			note(err.Error())
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		gitsync.NewWebhook(secrets, func() {
+			var said struct {
+				Type string
+				Data struct{ Deployment, Revision string }
+			}
+			if err := json.Unmarshal(body, &said); err != nil {
+				note(err.Error())
+			}
+			note(strings.Join([]string{said.Type, said.Data.Deployment, said.Data.Revision}, " "))
+		}, time.Now).ServeHTTP(w, r)
+	})
+	mux.HandleFunc("POST /api/v1/repos/acme/fleet/statuses/{revision}", func(w http.ResponseWriter, r *http.Request) {
+		var said struct{ State, Context string }
+		if err := json.NewDecoder(r.Body).Decode(&said); err != nil || r.Header.Get("Authorization") != "token t0ken" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		note(strings.Join([]string{said.State, said.Context, r.PathValue("revision")}, " "))
+		w.WriteHeader(http.StatusCreated)
+	})
+	h.Server = httptest.NewServer(mux)
+	t.Cleanup(h.Close)
+	return h
+}
+
+// all returns what was posted, sorted.
+func (h *hookServer) all() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(slices.Values(h.posts))
+}
+
+// TestDaemonTells has a daemon tell of what is refused, with what cluster.yaml
+// and jacod.yaml say, and not again after a restart.
+func TestDaemonTells(t *testing.T) {
+	const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	server := newHookServer(t, secret)
+	n := newTestNode(t)
+	dir := t.TempDir()
+	n.config.SecretFiles = map[string]string{"pager-secret": filepath.Join(dir, "pager"), "forge-token": filepath.Join(dir, "forge")}
+	check(t, os.WriteFile(n.config.SecretFiles["pager-secret"], []byte(secret+"\n"), 0o600))
+	check(t, os.WriteFile(n.config.SecretFiles["forge-token"], []byte("t0ken\n"), 0o600))
+	n.start(t)
+	git := rig.StartGit(t)
+	alice := rig.Must[*rig.Key](t)(git.NewSSHKey(t.Context(), "alice", "ed25519"))
+	_, err := n.client.Init(t.Context(), &rpc.InitRequest{ClusterName: "prod", Signers: []rpc.Signer{{Name: "alice", Key: []byte(alice.Public)}}})
+	check(t, err)
+	repo := rig.Must[*rig.Repo](t)(git.Clone(t.Context(), n.leads(t).Sync.Repo, ""))
+	push := func(key *rig.Key, files map[string]string) string {
+		t.Helper()
+		commit := rig.Must[string](t)(repo.CommitFiles(t.Context(), files, rig.CommitOptions{Message: "change", Key: key}))
+		check(t, repo.Push(t.Context()))
+		return commit
+	}
+	settings := "notifications:\n  statuses: {forge: forgejo, api: '" + server.URL + "/api/v1', repository: acme/fleet, token: forge-token}\n" +
+		"  channels:\n    pager: {type: webhook, url: '" + server.URL + "/pager', secret: pager-secret}\n"
+	var want []string
+	told := func(more ...string) {
+		t.Helper()
+		want = append(want, more...)
+		slices.Sort(want)
+		n.eventually(t, strings.Join(more, " and "), func() bool { return len(server.all()) >= len(want) })
+		if diff := cmp.Diff(want, server.all()); diff != "" {
+			t.Errorf("told (-want +got):\n%s\n%s", diff, n.log)
+		}
+	}
+	broken := push(alice, map[string]string{"cluster.yaml": settings, "deployments/shop/compose.yaml": "services: {web: {image: web, ports: nonsense}}\n"})
+	told("jaco.refused shop "+broken, "failure jaco/prod/shop "+broken)
+	unsigned := push(nil, map[string]string{"deployments/shop/compose.yaml": "services: {web: {image: web}}\n"})
+	told("jaco.refused  "+unsigned, "failure jaco/prod "+unsigned)
+	records := func() (count int) {
+		check(t, n.client.Audit(t.Context(), rpc.AuditRequest{Type: string(cluster.EventNotified)}, func(cluster.AuditRecord) error {
+			count++
+			return nil
+		}))
+		return count
+	}
+	n.eventually(t, "the records", func() bool { return records() == len(want) })
+	n.stop(t)
+
+	n.start(t)
+	n.eventually(t, "a leader", func() bool {
+		status, err := n.client.Status(t.Context())
+		return err == nil && status.Cluster.Leader == "n1"
+	})
+	check(t, repo.Reset(t.Context(), broken))
+	other := rig.Must[string](t)(repo.CommitFiles(t.Context(), map[string]string{"README": "unsigned too"}, rig.CommitOptions{Message: "change"}))
+	check(t, repo.ForcePush(t.Context()))
+	told("jaco.refused  "+other, "failure jaco/prod "+other)
+	n.stop(t)
+	for _, hidden := range []string{"t0ken", "MfKQ9r8"} {
+		if strings.Contains(n.log.String(), hidden) {
+			t.Errorf("the log holds %s", hidden)
 		}
 	}
 }
