@@ -25,7 +25,7 @@ type CommitStatuses struct {
 	// filled in.
 	API        string
 	Repository string // "owner/name"; with GitLab also deeper
-	Token      string // the name of the secret that may write statuses
+	Token      string // a secret (IsEncrypted, or a name) that may write statuses
 	Link       string // what a status links to; "" for nothing
 	Insecure   bool   // API may be http
 }
@@ -45,10 +45,10 @@ const (
 type Channel struct {
 	Name string
 	Type ChannelType
-	// URL is where to post; "" when URLSecret names a secret that holds it.
+	// URL is where to post; "" when the secret URLSecret holds it.
 	URL       string
 	URLSecret string
-	Secret    string       // the name of the secret that signs; WebhookChannel only
+	Secret    string       // the secret that signs; WebhookChannel only
 	Events    []NoticeKind // sorted; never empty
 	Insecure  bool         // the URL may be http
 }
@@ -105,7 +105,7 @@ func readStatuses(v *value, name string, rep *report) *CommitStatuses {
 		},
 		"api":        func(e entry, name string) { s.API, _ = rep.text(e.value, name) },
 		"repository": func(e entry, name string) { s.Repository = readForgePath(e.value, name, rep) },
-		"token":      func(e entry, name string) { s.Token = readSecretName(e.value, name, rep) },
+		"token":      func(e entry, name string) { s.Token = readSecret(e.value, name, rep) },
 		"link":       func(e entry, name string) { s.Link, _ = rep.text(e.value, name) },
 		"insecure":   func(e entry, name string) { s.Insecure = rep.truth(e.value, name) },
 	})
@@ -157,8 +157,8 @@ func readChannel(of entry, name string, rep *report) Channel {
 			c.Type = oneOf(rep, e.value, name, []ChannelType{WebhookChannel, SlackChannel})
 		},
 		"url":        func(e entry, name string) { c.URL, _ = rep.text(e.value, name) },
-		"url_secret": func(e entry, name string) { c.URLSecret = readSecretName(e.value, name, rep) },
-		"secret":     func(e entry, name string) { c.Secret = readSecretName(e.value, name, rep) },
+		"url_secret": func(e entry, name string) { c.URLSecret = readSecret(e.value, name, rep) },
+		"secret":     func(e entry, name string) { c.Secret = readSecret(e.value, name, rep) },
 		"events":     func(e entry, name string) { c.Events = readKinds(e.value, name, rep) },
 		"insecure":   func(e entry, name string) { c.Insecure = rep.truth(e.value, name) },
 	})
@@ -192,15 +192,27 @@ func readKinds(v *value, name string, rep *report) []NoticeKind {
 	return slices.Compact(kinds)
 }
 
-// readSecretName reads the name of a secret. What else stands there may be the
-// secret itself, so that no message repeats it.
-func readSecretName(v *value, name string, rep *report) string {
-	text, ok := rep.text(v, name)
-	if ok && !secretName.MatchString(text) {
-		rep.addf(v.line, name, "must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here")
-		return ""
+// IsEncrypted reports whether a secret of cluster.yaml is an age file in armor,
+// encrypted to the cluster's recipient; otherwise it is the name of one that lies
+// on the nodes.
+func IsEncrypted(secret string) bool {
+	return strings.HasPrefix(strings.TrimSpace(secret), "-----BEGIN AGE ENCRYPTED FILE-----")
+}
+
+// maxEncrypted bounds, in bytes, an encrypted secret of notifications.
+const maxEncrypted = 16 << 10
+
+// readSecret reads a secret that is encrypted, or the name of one. What else
+// stands there may be the secret itself, so that no message repeats it.
+func readSecret(v *value, name string, rep *report) string {
+	if v.shape == scalar && len(v.text) <= maxEncrypted && (IsEncrypted(v.text) || secretName.MatchString(v.text)) {
+		if _, text := v.scalar.(string); text {
+			return v.text
+		}
 	}
-	return text
+	rep.addf(v.line, name, "%s", `must be an age file in armor, printf %s "$SECRET" | age -a -r "$(jaco status recipient cluster)", `+
+		"or the name of a file of secret_files in jacod.yaml: lower-case letters, digits and dashes; what stood here in clear is in the history: change it")
+	return ""
 }
 
 func readForgePath(v *value, name string, rep *report) string {

@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// noSecret is the answer to what is no secret.
+const noSecret = `must be an age file in armor, printf %s "$SECRET" | age -a -r "$(jaco status recipient cluster)", or the name of a file of secret_files in jacod.yaml: lower-case letters, digits and dashes; what stood here in clear is in the history: change it`
+
 const (
 	statusesOf = "notifications:\n  statuses:\n    "
 	channelsOf = "notifications:\n  channels:\n    "
@@ -42,6 +45,13 @@ var notificationTests = []struct {
 			{Name: "pager", Type: WebhookChannel, URL: "http://127.0.0.1:9/x", Secret: "s", Events: []NoticeKind{NoticeDegraded, NoticeNodeDown}},
 		}},
 	},
+	{
+		name: "encrypted secrets",
+		text: statusesOf + "forge: github\n    repository: a/b\n    token: |\n      -----BEGIN AGE ENCRYPTED FILE-----\n      YWdl\n      -----END AGE ENCRYPTED FILE-----\n",
+		want: &Notifications{Statuses: &CommitStatuses{
+			Forge: GitHub, API: "https://api.github.com", Repository: "a/b", Token: "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n",
+		}},
+	},
 	{name: "no mapping", text: "notifications: yes", problems: "cluster.yaml:1: notifications: must be a mapping"},
 	{
 		name: "unknown fields", text: "notifications:\n  status: {}\n  channels: {a: {kind: slack}}\n  statuses: {url: x}\n",
@@ -63,7 +73,7 @@ cluster.yaml:4: notifications.statuses.url: unknown field`,
 		problems: `cluster.yaml:3: notifications.statuses.forge: "bitbucket" is none of github, gitlab, gitea, forgejo
 cluster.yaml:4: notifications.statuses.api: must be a URL such as https://host/path
 cluster.yaml:5: notifications.statuses.repository: "../b" is not owner/name
-cluster.yaml:6: notifications.statuses.token: must be a text
+cluster.yaml:6: notifications.statuses.token: ` + noSecret + `
 cluster.yaml:7: notifications.statuses.insecure: must be true or false
 cluster.yaml:8: notifications.statuses.link: must be a URL such as https://host/path`,
 	},
@@ -73,7 +83,7 @@ cluster.yaml:8: notifications.statuses.link: must be a URL such as https://host/
 	},
 	{
 		name: "a token in clear is not repeated", text: statusesOf + "{forge: github, repository: a/b, token: ghp_S3CRET}",
-		problems: "cluster.yaml:3: notifications.statuses.token: must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here",
+		problems: "cluster.yaml:3: notifications.statuses.token: " + noSecret,
 	},
 	{
 		name: "http to elsewhere", text: statusesOf + "{forge: gitea, api: 'http://git.lan/api/v1', repository: a/b, token: t}",
@@ -93,7 +103,7 @@ cluster.yaml:6: notifications.channels.c.type: "mail" is none of webhook, slack
 cluster.yaml:6: notifications.channels.c.url: must not end in a #fragment
 cluster.yaml:7: notifications.channels.d: must be a mapping
 cluster.yaml:8: notifications.channels.e.events[0]: "down" is none of awaiting-approval, converged, degraded, drift, node-down, refused
-cluster.yaml:8: notifications.channels.e.url_secret: must be the name of a secret: lower-case letters, digits and dashes, at most 63; the secret itself does not belong here`,
+cluster.yaml:8: notifications.channels.e.url_secret: ` + noSecret,
 	},
 	{name: "no mapping of channels", text: "notifications: {channels: [a]}", problems: "cluster.yaml:1: notifications.channels: must be a mapping of channel names"},
 	{name: "too many channels", text: "notifications:\n  channels:\n" + manyChannels(), problems: "cluster.yaml:3: notifications.channels: 17 channels, more than the limit of 16"},

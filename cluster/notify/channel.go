@@ -49,7 +49,7 @@ func (s *channelSender) send(ctx context.Context, m message) error {
 		return err
 	}
 	if c.header, err = signedHeader(secret, m.id, s.now(), c.body); err != nil {
-		return fmt.Errorf("secret %s: %w", s.channel.Secret, err)
+		return fmt.Errorf("%s: %w", secretLabel(s.channel.Secret), err)
 	}
 	c.hide = append(c.hide, secret)
 	return s.client.post(ctx, c)

@@ -29,8 +29,9 @@ const (
 
 // Secrets opens the secrets that cluster.yaml names.
 type Secrets interface {
-	// Secret returns the secret of a name. What is returned is not kept.
-	Secret(ctx context.Context, name string) ([]byte, error)
+	// Secret returns what a secret of cluster.yaml stands for: one that is
+	// encrypted (desired.IsEncrypted), or a name. What is returned is not kept.
+	Secret(ctx context.Context, secret string) ([]byte, error)
 }
 
 // NewTransport returns the transport for Config: TLS 1.2 or newer, verified
@@ -63,16 +64,25 @@ func newClient(transport http.RoundTripper, secrets Secrets) *client {
 }
 
 // secret opens a secret that is a line of text.
-func (c *client) secret(ctx context.Context, name string) (string, error) {
-	data, err := c.secrets.Secret(ctx, name)
+func (c *client) secret(ctx context.Context, secret string) (string, error) {
+	name := secretLabel(secret)
+	data, err := c.secrets.Secret(ctx, secret)
 	if err != nil {
-		return "", fmt.Errorf("open secret %s: %w", name, err)
+		return "", fmt.Errorf("open %s: %w", name, err)
 	}
 	text := strings.TrimSpace(string(data))
 	if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
-		return "", fmt.Errorf("secret %s is not one line of text", name)
+		return "", fmt.Errorf("%s is not one line of text", name)
 	}
 	return text, nil
+}
+
+// secretLabel names a secret for people.
+func secretLabel(secret string) string {
+	if desired.IsEncrypted(secret) {
+		return "the secret in cluster.yaml"
+	}
+	return "secret " + secret
 }
 
 // call is one request.

@@ -196,6 +196,14 @@ func TestSecretLine(t *testing.T) {
 	}
 }
 
+// TestEncryptedSecretIsNotRepeated: it is long, and says nothing to people.
+func TestEncryptedSecretIsNotRepeated(t *testing.T) {
+	const encrypted = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n"
+	if _, err := newClient(nil, noSecrets{}).secret(t.Context(), encrypted); err == nil || err.Error() != "open the secret in cluster.yaml: none" {
+		t.Errorf("%v", err)
+	}
+}
+
 type oneSecret string
 
 func (s oneSecret) Secret(context.Context, string) ([]byte, error) { return []byte(s), nil }
