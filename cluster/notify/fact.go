@@ -28,6 +28,9 @@ type fact struct {
 	// hold leaves what was told as it is: there is nothing new to say, and the
 	// subject is not gone.
 	hold bool
+	// follows has the fact go on under the subject under which the same value of
+	// the same unit was told.
+	follows bool
 	// silent has it count as told without a word: the receiver does not want it.
 	silent bool
 	notice notice
@@ -51,6 +54,20 @@ type input struct {
 	view   *cluster.View
 	nodes  []cluster.Node
 	drift  []cluster.RecordedEvent // since the last that was told
+	// content identifies what a unit holds at the tip of the branch, "" when it is
+	// not known.
+	content func(unit string) string
+}
+
+// waiting identifies what waits: its content. The commit is a later one with each
+// push, also with one that has nothing to do with it.
+func (in *input) waiting(p cluster.PendingStatus) string {
+	if in.content != nil {
+		if id := in.content(p.Deployment); id != "" {
+			return short(id)
+		}
+	}
+	return p.Revision
 }
 
 // notices are the facts for channels, sorted by subject.
@@ -75,7 +92,7 @@ func notices(in input) []fact {
 		break // the newest
 	}
 	for _, p := range in.status.Sync.Pending {
-		add("pending/"+p.Deployment, "awaiting "+p.Revision, notice{
+		add("pending/"+p.Deployment, "awaiting "+in.waiting(p), notice{
 			Kind: desired.NoticeAwaiting, Deployment: p.Deployment, Revision: p.Revision, Command: p.Command,
 			Text: fmt.Sprintf("%s at %s awaits approval: %s", p.Deployment, short(p.Revision), approval(p)),
 		})

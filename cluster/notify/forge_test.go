@@ -74,6 +74,43 @@ func TestCommitStatuses(t *testing.T) {
 	})
 }
 
+// TestWaitingThroughOtherPushes: the commit of what waits moves on with every
+// push. It is told once for each content, also across leaders.
+func TestWaitingThroughOtherPushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settings := forge(desired.GitHub, "https://api.github.com")
+		r := newRig(t, settings)
+		r.content = strings.Repeat("1", 40)
+		waits := func(revision string) {
+			r.set(func(status *cluster.Status, _ *cluster.View) {
+				status.Sync.Pending = []cluster.PendingStatus{{Deployment: "shop", Revision: revision, Need: 1, Eligible: []string{"bob"}}}
+			})
+		}
+		stop := r.lead()
+		waits(revisionA)
+		r.wantStatuses("awaits", "pending jaco/prod/shop aa awaits approval: 0 of 1 signatures, may sign: bob")
+		waits(revisionB)
+		r.wantStatuses("another push")
+		stop()
+		stop = r.lead()
+		r.wantStatuses("another leader")
+		waits(revisionC)
+		r.wantStatuses("another push, another leader")
+		r.set(func(_ *cluster.Status, view *cluster.View) { view.Cluster.Notifications = channels(slack("ops")) })
+		r.want("a channel", "*awaiting-approval* [prod] shop at cc")
+		waits(revisionA)
+		r.want("another push to a channel")
+		r.mu.Lock()
+		r.content = strings.Repeat("2", 40)
+		r.mu.Unlock()
+		waits(revisionB)
+		r.want("another content", "*awaiting-approval* [prod] shop at bb")
+		r.set(func(_ *cluster.Status, view *cluster.View) { view.Cluster.Notifications = settings })
+		r.wantStatuses("and at the forge", "error jaco/prod/shop aa replaced by a later revision before it ran", "pending jaco/prod/shop bb awaits approval: 0 of 1 signatures, may sign: bob")
+		stop()
+	})
+}
+
 // TestForges: each is called as its documentation says.
 func TestForges(t *testing.T) {
 	for _, test := range []struct {

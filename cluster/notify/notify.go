@@ -34,6 +34,9 @@ type Config struct {
 	Views Views
 	// Status computes the status document as it is now.
 	Status func() *cluster.Status
+	// Content identifies what a unit (a deployment, or another one that can wait)
+	// holds at the tip of the branch; "" when that is not known.
+	Content func(unit string) string
 	// Record writes events to the log and returns the index of their entry.
 	Record  func(ctx context.Context, events []cluster.Event) (index uint64, err error)
 	Secrets Secrets
@@ -176,7 +179,7 @@ func (n *Notifier) pass() (next time.Time) {
 		return next
 	}
 	snapshot, now := n.config.State.Read(), n.config.Now()
-	in := input{status: n.config.Status(), view: n.config.Views.View(), nodes: snapshot.Nodes()}
+	in := input{status: n.config.Status(), view: n.config.Views.View(), nodes: snapshot.Nodes(), content: n.config.Content}
 	drift := n.drift(snapshot)
 	for _, r := range n.receivers {
 		first := slices.IndexFunc(drift, func(e cluster.RecordedEvent) bool { return e.Number > r.scanned })

@@ -42,6 +42,8 @@ type rig struct {
 	calls  []recorded
 	answer func(recorded) *http.Response
 	failed error // of Record
+	// content is that of every unit.
+	content string
 }
 
 // recorded is one request.
@@ -209,6 +211,11 @@ func (r *rig) lead() (stop func()) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			return r.status
+		},
+		Content: func(string) string {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.content
 		},
 		Record: func(_ context.Context, events []cluster.Event) (uint64, error) {
 			r.mu.Lock()

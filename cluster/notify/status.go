@@ -54,7 +54,9 @@ func statuses(in input) []fact {
 	waiting := map[string]string{}
 	for _, p := range in.status.Sync.Pending {
 		waiting[p.Deployment] = p.Revision
-		add(p.Deployment, p.Revision, statePending, "approval", "awaits approval: "+approval(p))
+		if f := add(p.Deployment, p.Revision, statePending, "approval "+in.waiting(p), "awaits approval: "+approval(p)); f != nil {
+			f.follows = true
+		}
 	}
 	if invalid := in.status.Sync.Invalid; invalid != nil {
 		add(signing.ClusterUnit, invalid.Revision, stateFailure, "invalid", invalid.Reason)
@@ -89,6 +91,9 @@ func statuses(in input) []fact {
 	slices.SortFunc(facts, func(a, b fact) int { return strings.Compare(a.subject, b.subject) })
 	return facts
 }
+
+// unitOf is what a status is about, by its subject: "status/<unit>/".
+func unitOf(subject string) string { return subject[:strings.LastIndexByte(subject, '/')+1] }
 
 // replaced is the last word on a status that was left pending, nil for any other
 // subject: no revision that is still wanted has it.

@@ -99,6 +99,7 @@ func newBook(known told) *book {
 func (b *book) news(facts []fact, now time.Time) (tell []fact, next time.Time) {
 	present := map[string]bool{}
 	for _, f := range facts {
+		f = b.follow(f)
 		present[f.subject] = true
 		known, ever := b.told[f.subject]
 		switch due := b.due(f, known, now); {
@@ -132,6 +133,20 @@ func (b *book) news(facts []fact, now time.Time) (tell []fact, next time.Time) {
 	}
 	slices.SortFunc(tell, func(a, b fact) int { return strings.Compare(a.subject, b.subject) })
 	return tell, next
+}
+
+// follow has a change that waits keep the revision at which that was told first.
+func (b *book) follow(f fact) fact {
+	if !f.follows {
+		return f
+	}
+	for subject, known := range b.told {
+		if known.value == f.value && strings.HasPrefix(subject, statusPrefix) && unitOf(subject) == unitOf(f.subject) {
+			f.subject, f.status.revision = subject, strings.TrimPrefix(subject, unitOf(subject))
+			return f
+		}
+	}
+	return f
 }
 
 // due is when the fact may be told.

@@ -2,22 +2,46 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/notify"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // tell tells people what happens, for one term of this leader.
 func (t *term) tell(ctx context.Context) error {
 	m := t.member
 	return notify.New(notify.Config{
-		State: m.state, Views: m.verifier, Status: (&answers{member: m}).Status, Record: m.recordHere,
+		State: m.state, Views: m.verifier, Status: (&answers{member: m}).Status, Record: m.recordHere, Content: m.contentAtTip,
 		Secrets: secretFiles(m.config.SecretFiles), Transport: notify.NewTransport(), Now: m.clock,
 		Logger: m.logger.With("component", "notify"),
 	}).Run(ctx)
+}
+
+// contentAtTip identifies what a unit holds at the commit last accepted, approved
+// or waiting; "" for what is no unit of a position.
+func (m *member) contentAtTip(name string) string {
+	unit, found := m.verifier.Record().Position.Units[name]
+	if !found {
+		return ""
+	}
+	return contentOf(unit)
+}
+
+// contentOf is a digest over the approved content and what differs from it,
+// whoever signed that.
+func contentOf(unit signing.Unit) string {
+	h := sha256.New()
+	h.Write(unit.Tree[:])
+	for _, v := range unit.Vouched {
+		fmt.Fprintf(h, "%q %s %o\n", v.Path, v.Content, v.Mode)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // recordHere records events in this leader's own term, and returns the index of

@@ -19,6 +19,7 @@ import (
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
 	"github.com/jaco-sh/jaco/gitsync"
+	"github.com/jaco-sh/jaco/signing"
 	"github.com/jaco-sh/jaco/tests/rig"
 )
 
@@ -41,6 +42,26 @@ func TestSecretFiles(t *testing.T) {
 	for name, want := range map[string]string{"other": "set secret_files.other in its jacod.yaml", "none": "secret_files.none: open"} {
 		if _, err := secrets.Secret(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+// TestContentOf: what is signed by one more is the same content.
+func TestContentOf(t *testing.T) {
+	unit := func(tree byte, path string, content byte, signers ...string) signing.Unit {
+		v := signing.Vouch{Path: path, Content: signing.Hash{content}, Mode: 0o100644}
+		for _, name := range signers {
+			v.Signers = append(v.Signers, signing.Approval{Signer: name})
+		}
+		return signing.Unit{Tree: signing.Hash{tree}, Vouched: []signing.Vouch{v}}
+	}
+	first := contentOf(unit(1, "a", 1, "alice"))
+	if again := contentOf(unit(1, "a", 1, "alice", "bob")); again != first {
+		t.Error("another signature makes another content")
+	}
+	for _, other := range []signing.Unit{unit(2, "a", 1), unit(1, "b", 1), unit(1, "a", 2), {Tree: signing.Hash{1}}} {
+		if contentOf(other) == first {
+			t.Errorf("%+v has the same content", other)
 		}
 	}
 }
