@@ -57,17 +57,25 @@ type Engine interface {
 	// Image returns what a reference stands for on this engine, without asking
 	// a registry. ErrNotFound: it is not there.
 	Image(ctx context.Context, reference string) (Image, error)
-	// Pull fetches an image; progress is discarded.
-	Pull(ctx context.Context, reference string) error
+	// Pull fetches an image, in the name of the account unless that is nil;
+	// progress is discarded.
+	Pull(ctx context.Context, reference string, account *Account) error
 	// EnsureNetwork makes the bridge network unless it exists. ErrForeign: the
 	// name belongs to a network without this cluster's label. A network that
-	// exists otherwise than asked for is replaced, or an error when in use.
+	// exists otherwise than asked for is replaced, or an error when in use. An
+	// external one is only looked for; ErrNotFound: it is not there.
 	EnsureNetwork(ctx context.Context, n Network) error
 	// RemoveNetwork removes a network by name; ErrNotFound is not reported.
 	RemoveNetwork(ctx context.Context, name string) error
 	// EnsureVolume makes the volume unless one of that name exists; an existing
 	// one is used as it is, because what it holds is worth more than its label.
+	// An external one is only looked for; ErrNotFound: it is not there.
 	EnsureVolume(ctx context.Context, v Volume) error
+	// ListVolumes returns this cluster's named volumes.
+	ListVolumes(ctx context.Context) ([]Volume, error)
+	// RemoveVolume removes a volume by name, with what it holds; ErrNotFound is
+	// not reported. ErrConflict: a container has it.
+	RemoveVolume(ctx context.Context, name string) error
 
 	// Create makes a container, attached to all its networks, without starting
 	// it, and returns its id. ErrConflict: the name is taken. ErrNotFound: the
@@ -160,6 +168,7 @@ type Network struct {
 	Name     string
 	Labels   map[string]string
 	Internal bool // no way out of the host
+	External bool // it is there already, made by somebody else
 }
 
 // Volume is one named volume of a deployment.
@@ -167,10 +176,13 @@ type Volume struct {
 	Name   string
 	Driver string // "": the engine's local one
 	Labels map[string]string
+	// External says that it is there already, made by somebody else.
+	External bool
 }
 
 // ContainerSpec is everything that Create needs: the accepted container of a
-// service and the names that it gets on this engine.
+// service and the names that it gets on this engine. Its environment holds
+// decrypted values: it is never printed.
 type ContainerSpec struct {
 	Name      string
 	Labels    map[string]string // JACO's; they win over the user's
@@ -179,6 +191,8 @@ type ContainerSpec struct {
 	Networks []desired.Attachment
 	// Volumes maps the volumes that Container.Mounts names to the engine's names.
 	Volumes map[string]string
+	// Secrets are mounted read-only, in the place of Container.Secrets.
+	Secrets []SecretMount
 }
 
 // EventAction is what happened.

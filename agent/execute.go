@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,20 +21,25 @@ type executor struct {
 	cluster string
 	put     func(message)
 	prep    *preparer
+	secrets *secretKeeper
 	starts  chan struct{} // slots for create and start
 	stops   chan struct{} // slots for the rest
 	wg      sync.WaitGroup
 }
 
 func newExecutor(a *Agent, put func(message)) *executor {
+	secrets := newSecretKeeper(a.Keys, a.SecretFiles)
 	return &executor{
 		engine:  a.Engine,
 		cfg:     a.cfg,
 		cluster: a.cfg.Cluster,
 		put:     put,
-		prep:    newPreparer(a.Engine, a.cfg),
-		starts:  make(chan struct{}, a.cfg.Workers),
-		stops:   make(chan struct{}, 4*a.cfg.Workers),
+		secrets: secrets,
+		prep: newPreparer(a.Engine, a.cfg, func(ctx context.Context, reference string) (*Account, error) {
+			return secrets.account(ctx, a.Views, reference)
+		}),
+		starts: make(chan struct{}, a.cfg.Workers),
+		stops:  make(chan struct{}, 4*a.cfg.Workers),
 	}
 }
 
@@ -55,6 +61,10 @@ func (x *executor) begin(run context.Context, a action) context.CancelFunc {
 			d = x.autopsy(ctx, a)
 		case actRecheck:
 			d = x.recheck(ctx, a)
+		case actVolume:
+			d.trouble = x.slot(ctx, x.stops, func() error {
+				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveVolume(ctx, a.volume.Engine) })
+			})
 		case actNetwork:
 			d.trouble = x.slot(ctx, x.stops, func() error {
 				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveNetwork(ctx, a.network) })
@@ -86,13 +96,19 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 		return x.ended(ctx, d, err)
 	}
 	d.digest = img.Digest
-	d.networks = networksOf(x.cluster, a.accepted.Desired, a.service)
-	if err := x.prepareNames(ctx, a, d.networks); err != nil {
-		d.networks = nil
+	networks, volumes := networksOf(x.cluster, a.accepted.Desired, a.service), volumesOf(x.cluster, a.accepted.Desired, a.service)
+	if err := x.prepareNames(ctx, networks, volumes); err != nil {
 		return x.ended(ctx, d, err)
 	}
+	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
+	err = x.do(ctx, 0, func(ctx context.Context) error { return x.secrets.provide(ctx, a, &spec) })
+	if err != nil {
+		return x.ended(ctx, d, errors.Join(err, x.secrets.drop(a.replica.ID)))
+	}
+	d.networks = slices.DeleteFunc(networks, func(n Network) bool { return n.External })
+	d.volumes = slices.DeleteFunc(volumes, func(v Volume) bool { return v.External })
 	err = x.slot(ctx, x.starts, func() error {
-		id, ran, err := x.obtain(ctx, a)
+		id, ran, err := x.obtain(ctx, a, spec)
 		if err != nil {
 			return err
 		}
@@ -121,13 +137,13 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 }
 
 // prepareNames makes the networks and volumes that a start needs.
-func (x *executor) prepareNames(ctx context.Context, a action, networks []Network) error {
+func (x *executor) prepareNames(ctx context.Context, networks []Network, volumes []Volume) error {
 	for _, n := range networks {
 		if err := x.prep.network(ctx, n); err != nil {
 			return err
 		}
 	}
-	for _, v := range volumesOf(x.cluster, a.accepted.Desired, a.service) {
+	for _, v := range volumes {
 		err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.EnsureVolume(ctx, v) })
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", v.Name, err)
@@ -138,8 +154,7 @@ func (x *executor) prepareNames(ctx context.Context, a action, networks []Networ
 
 // obtain returns the replica's container: the one that an earlier start left,
 // as far as it is whole, or a new one. ran reports that it was started before.
-func (x *executor) obtain(ctx context.Context, a action) (id string, ran bool, err error) {
-	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
+func (x *executor) obtain(ctx context.Context, a action, spec ContainerSpec) (id string, ran bool, err error) {
 	if a.container != nil {
 		id, ran, err = x.adopt(ctx, a, spec)
 		if err != nil || id != "" {
@@ -178,7 +193,7 @@ func (x *executor) adopt(ctx context.Context, a action, spec ContainerSpec) (id 
 				spec.Name, short(c.ID))}
 		}
 	}
-	whole := len(c.Networks) == len(spec.Networks)
+	whole := len(c.Networks) == len(spec.Networks) || spec.Container.Isolation.Network != ""
 	for _, at := range spec.Networks {
 		_, ok := c.Networks[at.Network]
 		whole = whole && ok

@@ -24,6 +24,7 @@ type fakeEngine struct {
 	containers map[string]*fakeContainer
 	names      map[string]string // taken names: container id
 	networks   map[string]Network
+	volumes    map[string]Volume
 	images     map[string]Image
 	logs       map[string][]LogLine // by replica label
 	serial     int
@@ -35,6 +36,8 @@ type fakeEngine struct {
 	lag        map[string]time.Duration // by operation: how long its answer is under way
 	starting   map[string]string        // by image: what its containers do at once ("exit 1")
 	unchecked  bool                     // containers have no healthcheck
+	pulledBy   *Account                 // the last one
+	created    map[string]ContainerSpec // by name: what was asked for last
 	doubled    []string                 // replicas that had two running containers at a time
 	began      map[string]int           // by replica: how often its process began
 }
@@ -68,6 +71,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		containers: map[string]*fakeContainer{},
 		names:      map[string]string{},
 		networks:   map[string]Network{},
+		volumes:    map[string]Volume{},
 		images:     map[string]Image{"web:1": {ID: "sha256:one", Digest: "web@sha256:d1"}},
 		logs:       map[string][]LogLine{},
 		streams:    map[*fakeStream]bool{},
@@ -286,8 +290,13 @@ func (h *fakeHandle) Image(ctx context.Context, reference string) (Image, error)
 	})
 }
 
-func (h *fakeHandle) Pull(ctx context.Context, reference string) error {
-	return serveErr(ctx, h, "pull", reference, fakePull, func() error {
+func (h *fakeHandle) Pull(ctx context.Context, reference string, account *Account) error {
+	what := reference
+	if account != nil {
+		what += " as " + account.Username
+	}
+	return serveErr(ctx, h, "pull", what, fakePull, func() error {
+		h.pulledBy = account
 		h.images[reference] = Image{ID: "sha256:" + reference, Digest: reference + "@sha256:pulled"}
 		return nil
 	})
@@ -308,7 +317,27 @@ func (h *fakeHandle) RemoveNetwork(ctx context.Context, name string) error {
 }
 
 func (h *fakeHandle) EnsureVolume(ctx context.Context, v Volume) error {
-	return serveErr(ctx, h, "ensure-volume", v.Name, fakeQuick, func() error { return nil })
+	return serveErr(ctx, h, "ensure-volume", v.Name, fakeQuick, func() error {
+		if _, ok := h.volumes[v.Name]; !ok && v.External {
+			return fmt.Errorf("no such volume: %w", ErrNotFound)
+		} else if !ok {
+			h.volumes[v.Name] = v
+		}
+		return nil
+	})
+}
+
+func (h *fakeHandle) ListVolumes(context.Context) ([]Volume, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.volumes)), nil
+}
+
+func (h *fakeHandle) RemoveVolume(ctx context.Context, name string) error {
+	return serveErr(ctx, h, "remove-volume", name, fakeQuick, func() error {
+		delete(h.volumes, name)
+		return nil
+	})
 }
 
 func (h *fakeHandle) Create(ctx context.Context, spec ContainerSpec) (string, error) {
@@ -324,6 +353,10 @@ func (f *fakeEngine) createLocked(spec ContainerSpec) (string, error) {
 		return "", fmt.Errorf("no such image %s: %w", spec.Container.Image, ErrNotFound)
 	}
 	f.serial++
+	if f.created == nil {
+		f.created = map[string]ContainerSpec{}
+	}
+	f.created[spec.Name] = spec
 	c := &fakeContainer{image: spec.Container.Image, Container: Container{
 		ID:        fmt.Sprintf("%s-c", spec.Labels[LabelReplica]),
 		Name:      spec.Name,

@@ -223,6 +223,7 @@ const (
 	EventDriftCorrected     EventType = "drift-corrected"     // a container was removed, stopped or changed by hand
 	EventEngineLost         EventType = "engine-lost"         // the engine does not answer
 	EventEngineBack         EventType = "engine-back"         // it answers again
+	EventVolumePruned       EventType = "volume-pruned"       // a volume was removed that a signed commit gave up
 	EventLeaderMisbehaviour EventType = "leader-misbehaviour" // a node refused a claim or an assignment
 	EventConverged          EventType = "converged"
 	EventDegraded           EventType = "degraded"

@@ -35,7 +35,7 @@ func ParseCluster(data []byte) (*Cluster, error) {
 				})
 			},
 			"notifications": func(e entry, name string) { cluster.Notifications = readNotifications(e.value, name, rep) },
-			"registries":    notYet(rep),
+			"registries":    func(e entry, name string) { cluster.Registries = readRegistries(e.value, name, rep) },
 			"ingress":       notYet(rep),
 			"rollout":       notYet(rep),
 			"placement":     notYet(rep),

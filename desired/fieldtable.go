@@ -9,8 +9,7 @@ type fieldSection struct {
 
 // What needs an entry in the trust policy shares one explanation.
 const (
-	needsAllow  = "it weakens isolation and needs an `allow` in trust.yaml; remove it until then"
-	reachesOut  = "it reaches beyond the deployment and needs an `allow` in trust.yaml; remove it, names are the deployment's own"
+	noAllow     = "it weakens isolation, and there is no privilege for it yet; remove it"
 	devOnly     = "keep it in compose.override.yaml, which docker compose reads and JACO does not"
 	useCPULimit = "use deploy.resources.limits.cpus"
 	givenByUs   = "addresses are given out by the cluster; use the service's name"
@@ -28,6 +27,7 @@ func fieldSections() []fieldSection {
 		{"Services: deploy", deployFields()},
 		{"Networks", networkFields()},
 		{"Volumes", volumeFields()},
+		{"Secrets", secretFields()},
 	}
 }
 
@@ -39,7 +39,7 @@ func topFields() []field {
 		{path: "networks", verdict: honoured},
 		{path: "volumes", verdict: honoured},
 		{path: "configs", verdict: planned, note: "put the file into the image or its content into environment"},
-		{path: "secrets", verdict: planned, note: "bring secrets by other means until then"},
+		{path: "secrets", verdict: honoured},
 		{path: "include", verdict: planned, note: "put the services into this file"},
 		{path: "jobs", verdict: planned, note: "run it by other means until then"},
 		{path: "models", verdict: notPlanned, note: "run the model as a service"},
@@ -90,7 +90,7 @@ func processFields() []field {
 		{path: s + ".entrypoint", verdict: honoured, check: checkCommand},
 		{path: s + ".environment", verdict: honoured, note: "a name without a value takes it from the environment file, never from the host"},
 		{path: s + ".environment.*", verdict: honoured},
-		{path: s + ".env_file", verdict: honoured, note: "inside the deployment's folder"},
+		{path: s + ".env_file", verdict: honoured, note: "inside the deployment's folder; `*.sops.env` needs `allow: env-secrets`"},
 		{path: s + ".env_file.[].path", verdict: honoured},
 		{path: s + ".env_file.[].required", verdict: honoured},
 		{path: s + ".env_file.[].format", verdict: notPlanned, note: "remove it, files are read as docker compose reads them"},
@@ -132,7 +132,7 @@ func serviceNetworkFields() []field {
 		{path: n + ".mac_address", verdict: notPlanned, note: givenByUs},
 		{path: n + ".priority", verdict: notPlanned, note: "remove it"},
 		{path: n + ".use_service_name_alias", verdict: notPlanned, note: "remove it"},
-		{path: s + ".network_mode", verdict: planned, note: needsAllow},
+		{path: s + ".network_mode", verdict: honoured, note: "`none`; `host` needs `allow: network_mode:host`"},
 		{path: s + ".mac_address", verdict: notPlanned, note: givenByUs},
 		{path: s + ".ports", verdict: honoured, note: "published on the node of each replica, so a service with a fixed host port has one replica a node; ranges expand"},
 		{path: s + ".ports.[]", verdict: honoured, check: checkPort},
@@ -158,9 +158,9 @@ func storageFields() []field {
 	const s = "services.*"
 	const v = s + ".volumes.[]"
 	return []field{
-		{path: s + ".volumes", verdict: honoured, note: "named and anonymous volumes and tmpfs; a path of the host is refused, planned"},
+		{path: s + ".volumes", verdict: honoured, note: "named and anonymous volumes and tmpfs; a path of the node needs `allow: bind:PATH`"},
 		{path: v, verdict: honoured, check: checkVolume},
-		{path: v + ".type", verdict: honoured, note: "`volume`, `tmpfs`"},
+		{path: v + ".type", verdict: honoured, note: "`volume`, `tmpfs`, `bind`"},
 		{path: v + ".source", verdict: honoured},
 		{path: v + ".target", verdict: honoured},
 		{path: v + ".read_only", verdict: honoured},
@@ -171,14 +171,23 @@ func storageFields() []field {
 		{path: v + ".tmpfs", verdict: honoured},
 		{path: v + ".tmpfs.size", verdict: honoured, check: checkBytes},
 		{path: v + ".tmpfs.mode", verdict: honoured},
-		{path: v + ".bind", verdict: planned, note: needsAllow},
+		{path: v + ".bind", verdict: honoured},
+		{path: v + ".bind.propagation", verdict: honoured},
+		{path: v + ".bind.create_host_path", verdict: honoured, note: "`false`, which is the default here: the path must be there, on every node where the service may run"},
+		{path: v + ".bind.selinux", verdict: notPlanned, note: "label the path on the node"},
+		{path: v + ".bind.recursive", verdict: notPlanned, note: "remove it, mounts below the path come along"},
 		{path: v + ".image", verdict: planned, note: "put the files into the image"},
 		{path: v + ".consistency", verdict: notPlanned, note: "remove it, it has no effect on Linux"},
 		{path: s + ".tmpfs", verdict: honoured, note: "options `size` and `mode`"},
 		{path: s + ".shm_size", verdict: honoured, check: checkBytes},
 		{path: s + ".read_only", verdict: honoured},
 		{path: s + ".configs", verdict: planned, note: "put the file into the image or its content into environment"},
-		{path: s + ".secrets", verdict: planned, note: "bring secrets by other means until then"},
+		{path: s + ".secrets", verdict: honoured, note: "files on a tmpfs of the node, mounted read-only"},
+		{path: s + ".secrets.[].source", verdict: honoured},
+		{path: s + ".secrets.[].target", verdict: honoured, note: "default `/run/secrets/<source>`; a relative one is below `/run/secrets`"},
+		{path: s + ".secrets.[].uid", verdict: honoured, note: "a number; default 0"},
+		{path: s + ".secrets.[].gid", verdict: honoured, note: "a number; default 0"},
+		{path: s + ".secrets.[].mode", verdict: honoured, note: "default 0444"},
 		{path: s + ".storage_opt", verdict: notPlanned, note: "use a volume"},
 		{path: s + ".volumes_from", verdict: notPlanned, note: "name the volume in both services"},
 	}
@@ -188,18 +197,21 @@ func isolationFields() []field {
 	const s = "services.*"
 	return []field{
 		{path: s + ".cap_drop", verdict: honoured},
-		{path: s + ".cap_add", verdict: planned, note: needsAllow},
-		{path: s + ".privileged", verdict: planned, note: needsAllow},
-		{path: s + ".security_opt", verdict: planned, note: needsAllow},
-		{path: s + ".devices", verdict: planned, note: needsAllow},
-		{path: s + ".device_cgroup_rules", verdict: planned, note: needsAllow},
-		{path: s + ".gpus", verdict: planned, note: needsAllow},
-		{path: s + ".pid", verdict: planned, note: needsAllow},
-		{path: s + ".ipc", verdict: planned, note: needsAllow},
-		{path: s + ".uts", verdict: planned, note: needsAllow},
-		{path: s + ".userns_mode", verdict: planned, note: needsAllow},
-		{path: s + ".cgroup", verdict: planned, note: needsAllow},
-		{path: s + ".runtime", verdict: planned, note: needsAllow},
+		{path: s + ".cap_add", verdict: honoured, note: "beyond docker's own set each needs `allow: cap:NAME`"},
+		{path: s + ".privileged", verdict: honoured, note: "`true` needs `allow: privileged`"},
+		{path: s + ".security_opt", verdict: honoured, note: "`no-new-privileges`; `seccomp:unconfined`, `apparmor`, `label` need `allow: security_opt`"},
+		{path: s + ".devices", verdict: honoured, note: "needs `allow: devices`"},
+		{path: s + ".devices.[].source", verdict: honoured},
+		{path: s + ".devices.[].target", verdict: honoured},
+		{path: s + ".devices.[].permissions", verdict: honoured},
+		{path: s + ".device_cgroup_rules", verdict: planned, note: noAllow},
+		{path: s + ".gpus", verdict: planned, note: noAllow},
+		{path: s + ".pid", verdict: honoured, note: "`host` alone; needs `allow: pid:host`"},
+		{path: s + ".ipc", verdict: honoured, note: "`host` alone; needs `allow: ipc:host`"},
+		{path: s + ".uts", verdict: honoured, note: "`host` alone; needs `allow: uts:host`"},
+		{path: s + ".userns_mode", verdict: honoured, note: "`host` alone; needs `allow: userns_mode:host`"},
+		{path: s + ".cgroup", verdict: planned, note: noAllow},
+		{path: s + ".runtime", verdict: planned, note: noAllow},
 		{path: s + ".cgroup_parent", verdict: notPlanned, note: "remove it, replicas have a parent of their own"},
 		{path: s + ".use_api_socket", verdict: notPlanned, note: "remove it, the engine's socket is the node"},
 		{path: s + ".credential_spec", verdict: notPlanned, note: windowsOnly},
@@ -250,7 +262,7 @@ func deployFields() []field {
 		{path: d + ".resources.reservations", verdict: honoured},
 		{path: d + ".resources.reservations.cpus", verdict: honoured, check: checkCPUs},
 		{path: d + ".resources.reservations.memory", verdict: honoured, check: checkBytes},
-		{path: d + ".resources.reservations.devices", verdict: planned, note: needsAllow},
+		{path: d + ".resources.reservations.devices", verdict: planned, note: noAllow},
 		{path: d + ".resources.reservations.generic_resources", verdict: notPlanned, note: "use deploy.placement.constraints on a node label"},
 		{path: d + ".restart_policy", verdict: honoured},
 		{path: d + ".restart_policy.condition", verdict: honoured, note: "`any` (default), `on-failure`, `none`"},
@@ -276,8 +288,9 @@ func networkFields() []field {
 		{path: n + ".internal", verdict: honoured},
 		{path: n + ".labels", verdict: honoured, note: "`sh.jaco.*` is refused"},
 		{path: n + ".labels.*", verdict: honoured},
-		{path: n + ".name", verdict: planned, note: reachesOut},
-		{path: n + ".external", verdict: planned, note: reachesOut},
+		{path: n + ".name", verdict: honoured, note: "needs `allow: network:NAME`"},
+		{path: n + ".external", verdict: honoured, note: "must be on the node; needs `allow: network:NAME`"},
+		{path: n + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
 		{path: n + ".attachable", verdict: notPlanned, note: "remove it"},
 		{path: n + ".driver_opts", verdict: notPlanned, note: "remove it"},
 		{path: n + ".enable_ipv4", verdict: notPlanned, note: "remove it"},
@@ -293,9 +306,26 @@ func volumeFields() []field {
 		{path: v + ".driver", verdict: honoured, note: "`local`; others are refused, planned"},
 		{path: v + ".labels", verdict: honoured, note: "`sh.jaco.*` is refused"},
 		{path: v + ".labels.*", verdict: honoured},
-		{path: v + ".x-jaco-prune", verdict: honoured, note: "`true`: remove the volume with its deployment"},
-		{path: v + ".name", verdict: planned, note: reachesOut},
-		{path: v + ".external", verdict: planned, note: reachesOut},
-		{path: v + ".driver_opts", verdict: planned, note: needsAllow},
+		{path: v + ".x-jaco-prune", verdict: honoured, note: "`true`: the volume may be removed once no revision declares it"},
+		{path: v + ".name", verdict: honoured, note: "needs `allow: volume:NAME`"},
+		{path: v + ".external", verdict: honoured, note: "must be on the node; needs `allow: volume:NAME`"},
+		{path: v + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
+		{path: v + ".driver_opts", verdict: planned, note: noAllow},
+	}
+}
+
+func secretFields() []field {
+	const s = "secrets.*"
+	const ours = "names are the deployment's own; use file"
+	return []field{
+		{path: s, verdict: honoured, note: "one encrypted file of the folder"},
+		{path: s + ".file", verdict: honoured, note: "`*.sops.env`, `*.sops.yaml`, `*.sops.json`, or any `*.sops.*` for one value; a file in clear is refused"},
+		{path: s + ".environment", verdict: notPlanned, note: "the host's environment is never read; use file"},
+		{path: s + ".external", verdict: notPlanned, note: ours},
+		{path: s + ".name", verdict: notPlanned, note: ours},
+		{path: s + ".labels", verdict: notPlanned, note: "remove it"},
+		{path: s + ".driver", verdict: notPlanned, note: "use file"},
+		{path: s + ".driver_opts", verdict: notPlanned, note: "use file"},
+		{path: s + ".template_driver", verdict: notPlanned, note: "use file"},
 	}
 }

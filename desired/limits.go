@@ -33,6 +33,9 @@ const (
 	// MaxExpandedBytes bounds all values of a deployment after expanding variables,
 	// where an env file counts each time a service names it.
 	MaxExpandedBytes = 16 << 20
+	// MaxSecretBytes bounds the encrypted files of one service, where a file
+	// counts each time the service names it.
+	MaxSecretBytes = 4 << 20
 	// MaxServices bounds the services of a deployment.
 	MaxServices = 1_000
 	// MaxPorts bounds the published ports of a deployment, ranges expanded.

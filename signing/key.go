@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -37,6 +38,8 @@ type Key struct {
 	ssh     ssh.PublicKey // nil for OpenPGP
 	rsaSize int           // bytes of an SSH RSA signature, 0 for other kinds
 	openpgp []*pgpKey     // the primary key and subkeys that were made to sign
+	// The first and the last instant of an allowed_signers line; zero: no end.
+	notBefore, notAfter time.Time
 }
 
 // Names reports whether a fingerprint, as it stands in trust.yaml's revoked

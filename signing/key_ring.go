@@ -66,10 +66,10 @@ func NewKeyring(keys ...Key) (*Keyring, error) {
 
 // Verify checks that a key of the keyring made the signature over the payload,
 // and returns that key. Signature is armored, as in a commit's gpgsig header.
-// Now is the time by which an OpenPGP key's expiry is judged; the signature's
-// own time, which its maker chose, cannot save an expired key. The error wraps
-// ErrUnsigned, ErrUnknownKey, ErrBadSignature, ErrKeyExpired or ErrKeyRevoked
-// and says why.
+// Now is the time by which a key's expiry is judged; an OpenPGP signature's own
+// time, which its maker chose, cannot save an expired key. The error wraps
+// ErrUnsigned, ErrUnknownKey, ErrBadSignature, ErrKeyExpired,
+// ErrKeyNotYetValid or ErrKeyRevoked and says why.
 //
 // Exactly one spelling of a signature is accepted, as far as its kind allows
 // that: armor, packets and numbers must be in the canonical form, so that
@@ -80,7 +80,14 @@ func (k *Keyring) Verify(payload, signature []byte, now time.Time) (Key, error) 
 	case len(signature) == 0:
 		return Key{}, ErrUnsigned
 	case bytes.HasPrefix(signature, []byte(sshBegin)):
-		return k.verifySSH(payload, signature)
+		key, err := k.verifySSH(payload, signature)
+		if err == nil {
+			err = key.checkTime(now)
+		}
+		if err != nil {
+			return Key{}, err
+		}
+		return key, nil
 	case bytes.HasPrefix(signature, []byte(pgpBegin)):
 		return k.verifyPGP(payload, signature, now)
 	case bytes.HasPrefix(signature, []byte("-----BEGIN SIGNED MESSAGE-----")):

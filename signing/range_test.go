@@ -154,7 +154,7 @@ func trustCases() []refusalCase {
 		{"version jumps", ReasonTrust, "version is 3, want 2", edited("alice", "version: 2", "version: 3")},
 		{"key file without a new version", ReasonTrust, "version is 1, want 2", by("alice", edits{"keys/note.txt": "x"})},
 		{"not parsable", ReasonTrust, "trust.yaml:2: unknown field", edited("alice", "root:", "roots: {}\nroot:")},
-		{"not supported", ReasonTrust, "trust.yaml:2: not supported yet: threshold: 2", edited("alice", "signers: [alice]", "signers: [alice], threshold: 2")},
+		{"not supported", ReasonTrust, "trust.yaml:2: root: threshold: 2 of 1 signers: nobody could change trust.yaml again", edited("alice", "signers: [alice]", "signers: [alice], threshold: 2")},
 		{"removed", ReasonTrust, "trust.yaml", by("alice", edits{"trust.yaml": gone})},
 		{"symlink", ReasonTrust, "trust.yaml", by("alice", edits{"trust.yaml": symlink})},
 		{"key file removed", ReasonTrust, "trust.yaml:5: key file keys/bob.pub", trust("alice", func(r *testRepo) edits {

@@ -27,6 +27,8 @@ const (
 	Person Class = "person"
 	// Bot counts only where a rule names it.
 	Bot Class = "bot"
+	// Forge signs clean merges only, and never counts as an approval.
+	Forge Class = "forge"
 )
 
 // Signer is one signer that trust.yaml lists.
@@ -62,24 +64,43 @@ type Trust struct {
 	// Digest is the SHA-256 over trust.yaml and the key files it names, byte
 	// for byte.
 	Digest [sha256.Size]byte
-	// Root names who may change trust.yaml, keys/ and cluster.yaml. Sorted.
+	// Root names who may change trust.yaml, keys/ and, unless a rule names it,
+	// cluster.yaml. Sorted.
 	Root []string
+	// RootThreshold is how many of them it takes, from 1.
+	RootThreshold int
 	// Signers are sorted by name.
 	Signers []Signer
 	// Revoked stands in the file's order.
 	Revoked []Revocation
+	// FirstParent says that only the commits on the branch itself need a
+	// signature: the signer of a merge vouches for what it merges.
+	FirstParent bool
+	// MergesApprove says that signing a merge on the branch approves what its
+	// other parents bring in.
+	MergesApprove bool
+	// RequireTarget says that a change needs the signed trailer Deploy-Target
+	// or an approve tag.
+	RequireTarget bool
+	// ImagesPinned says that only image references with a digest are taken.
+	ImagesPinned bool
+	// MaxAge is how long no new commit may come before there is an alert; 0:
+	// for ever.
+	MaxAge time.Duration
 
-	rules   []rule
-	owners  map[string]int // fingerprint to index in Signers
-	revoked map[string]int // fingerprint of a listed key to index in Revoked
-	keyring *Keyring
+	rules      []rule
+	privileges map[string][]string // by deployment, sorted
+	owners     map[string]int      // fingerprint to index in Signers
+	revoked    map[string]int      // fingerprint of a listed key to index in Revoked
+	keyring    *Keyring
 }
 
-// rule says who may change the paths that its patterns match. With approvals
-// above 1 unsupported, one signer of the list is enough.
+// rule says who may change the paths that its patterns match, and how many of
+// them it takes.
 type rule struct {
-	patterns []pattern
-	signers  []string // sorted; nil: every person
+	patterns  []pattern
+	signers   []string // sorted; nil: every person
+	approvals int      // from 1
 }
 
 // LoadTrust reads the trust policy of a commit: its trust.yaml and the key
@@ -152,7 +173,7 @@ func signatureRefusal(err error) error {
 		return refuse(ReasonUnsigned, "it carries no signature")
 	case errors.Is(err, ErrUnknownKey):
 		return refuse(ReasonUnknownSigner, "%v, which trust.yaml does not list", err)
-	case errors.Is(err, ErrKeyExpired):
+	case errors.Is(err, ErrKeyExpired), errors.Is(err, ErrKeyNotYetValid):
 		return refuse(ReasonExpired, "%v", err)
 	case errors.Is(err, ErrKeyRevoked):
 		return refuse(ReasonRevoked, "%v", err)
@@ -200,7 +221,7 @@ func (t *Trust) approvers(path string, now time.Time) []string {
 		s := &t.Signers[i]
 		usable := slices.ContainsFunc(s.Keys, func(k Key) bool {
 			_, revoked := t.revoked[k.Fingerprint]
-			return !revoked
+			return !revoked && k.checkTime(now) == nil
 		})
 		if usable && s.validAt(now) && t.mayApprove(path, s.Name) {
 			names = append(names, s.Name)

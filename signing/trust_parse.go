@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"path"
 	"path/filepath"
@@ -39,8 +38,10 @@ func ParseTrust(data []byte, file func(path string) ([]byte, error)) (*Trust, er
 		keyAt:  make(map[string]int),
 		rootAt: root.Line,
 		trust: &Trust{
-			owners:  make(map[string]int),
-			revoked: make(map[string]int),
+			RootThreshold: 1,
+			privileges:    make(map[string][]string),
+			owners:        make(map[string]int),
+			revoked:       make(map[string]int),
 		},
 	}
 	if err := r.document(root); err != nil {
@@ -76,7 +77,7 @@ func (r *trustReader) document(n *yaml.Node) error {
 	if r.trust.Version, err = number(top["version"], "version"); err != nil {
 		return err
 	}
-	if err := checkUnsupported(top); err != nil {
+	if err := r.settings(top); err != nil {
 		return err
 	}
 	if err := r.signers(top["signers"]); err != nil {
@@ -88,48 +89,10 @@ func (r *trustReader) document(n *yaml.Node) error {
 	if err := r.rules(top["rules"]); err != nil {
 		return err
 	}
+	if err := r.allow(top["allow"]); err != nil {
+		return err
+	}
 	return r.revocations(top["revoked"])
-}
-
-// checkUnsupported lets the defaults of the fields pass that this build does
-// not enforce, and refuses every other value by name.
-func checkUnsupported(top map[string]*yaml.Node) error {
-	for _, name := range []string{"merges_approve", "require_target"} {
-		if n := top[name]; n != nil {
-			on, err := flag(n, name)
-			if err != nil {
-				return err
-			}
-			if on {
-				return unsupported(n, name+": true")
-			}
-		}
-	}
-	choices := []struct{ name, standard, other string }{
-		{"history", "every-commit", "first-parent"},
-		{"images", "any", "pinned"},
-	}
-	for _, choice := range choices {
-		n := top[choice.name]
-		if n == nil {
-			continue
-		}
-		value, err := text(n, choice.name)
-		switch {
-		case err != nil:
-			return err
-		case value == choice.other:
-			return unsupported(n, choice.name+": "+value)
-		case value != choice.standard:
-			return trustError(n.Line, "%s: want %s, got %s", choice.name, choice.standard, kindName(n))
-		}
-	}
-	for _, name := range []string{"allow", "freshness"} {
-		if n := top[name]; n != nil && (n.Kind == yaml.ScalarNode || len(n.Content) > 0) {
-			return unsupported(n, name)
-		}
-	}
-	return nil
 }
 
 // signers reads the signers and their keys into one keyring.
@@ -171,14 +134,9 @@ func (r *trustReader) signer(name, n *yaml.Node) error {
 	}
 	s := Signer{Name: name.Value, Class: Person}
 	if class := f["class"]; class != nil {
-		value, err := text(class, what+": class")
-		switch {
-		case err != nil:
+		value, err := choice(class, what+": class", string(Person), string(Bot), string(Forge))
+		if err != nil {
 			return err
-		case value == "forge":
-			return unsupported(class, "class: forge")
-		case value != string(Person) && value != string(Bot):
-			return trustError(class.Line, "%s: class: want person or bot, got %s", what, kindName(class))
 		}
 		s.Class = Class(value)
 	}
@@ -195,7 +153,7 @@ func (r *trustReader) signer(name, n *yaml.Node) error {
 	if f["keys"] == nil {
 		return trustError(name.Line, "%s: field \"keys\" is missing", what)
 	}
-	if s.Keys, err = r.signerKeys(f["keys"], what); err != nil {
+	if s.Keys, err = r.signerKeys(f["keys"], name.Value); err != nil {
 		return err
 	}
 	r.trust.Signers = append(r.trust.Signers, s)
@@ -203,7 +161,8 @@ func (r *trustReader) signer(name, n *yaml.Node) error {
 }
 
 // signerKeys reads a list of keys: each a key file's path or a key itself.
-func (r *trustReader) signerKeys(n *yaml.Node, what string) ([]Key, error) {
+func (r *trustReader) signerKeys(n *yaml.Node, signer string) ([]Key, error) {
+	what := "signer " + signer
 	nodes, err := items(n, what+": keys")
 	if err != nil {
 		return nil, err
@@ -214,16 +173,9 @@ func (r *trustReader) signerKeys(n *yaml.Node, what string) ([]Key, error) {
 		if err != nil {
 			return nil, err
 		}
-		material, name := []byte(value), fmt.Sprintf("key %q", clip([]byte(value)))
-		if strings.HasPrefix(value, keysDir+"/") {
-			if material, err = r.keyFile(node, value); err != nil {
-				return nil, err
-			}
-			name = "key file " + value
-		}
-		parsed, err := ParseKeys(material)
+		parsed, err := r.material(node, value, signer)
 		if err != nil {
-			return nil, trustError(node.Line, "%s: %s: %w", what, name, err)
+			return nil, err
 		}
 		for _, key := range parsed {
 			if line, listed := r.keyAt[key.Fingerprint]; listed {
@@ -242,11 +194,46 @@ func (r *trustReader) signerKeys(n *yaml.Node, what string) ([]Key, error) {
 	return keys, nil
 }
 
+// material reads the keys that one entry of a signer's list stands for.
+func (r *trustReader) material(n *yaml.Node, value, signer string) ([]Key, error) {
+	what := "signer " + signer
+	if !strings.HasPrefix(value, keysDir+"/") {
+		keys, err := ParseKeys([]byte(value))
+		if err != nil {
+			return nil, trustError(n.Line, "%s: key %q: %w", what, clip([]byte(value)), err)
+		}
+		return keys, nil
+	}
+	name, principal, chosen := strings.Cut(value, "#")
+	data, err := r.keyFile(n, name)
+	if err != nil {
+		return nil, err
+	}
+	if !isAllowedSigners(name) {
+		if chosen {
+			return nil, trustError(n.Line, "%s: key file %q: only allowed_signers files have principals", what, clip([]byte(value)))
+		}
+		keys, err := ParseKeys(data)
+		if err != nil {
+			return nil, trustError(n.Line, "%s: key file %s: %w", what, name, err)
+		}
+		return keys, nil
+	}
+	if !chosen {
+		principal = signer
+	}
+	keys, err := allowedKeys(name, data, principal)
+	if err != nil {
+		return nil, trustError(n.Line, "%s: %w", what, err)
+	}
+	return keys, nil
+}
+
 // keyFile reads a key file of the repository, below keys/ and nowhere else.
 func (r *trustReader) keyFile(n *yaml.Node, name string) ([]byte, error) {
 	ext := path.Ext(name)
-	if !filepath.IsLocal(name) || path.Clean(name) != name || (ext != ".asc" && ext != ".pub") {
-		return nil, trustError(n.Line, "key file %q: want keys/NAME.asc or keys/NAME.pub", clip([]byte(name)))
+	if !filepath.IsLocal(name) || path.Clean(name) != name || (ext != ".asc" && ext != ".pub" && !isAllowedSigners(name)) {
+		return nil, trustError(n.Line, "key file %q: want keys/NAME.asc, keys/NAME.pub or keys/allowed_signers", clip([]byte(name)))
 	}
 	if data, read := r.files[name]; read {
 		return data, nil
@@ -269,12 +256,8 @@ func (r *trustReader) root(n *yaml.Node) error {
 		return err
 	}
 	if threshold := f["threshold"]; threshold != nil {
-		value, err := number(threshold, "root: threshold")
-		if err != nil {
+		if r.trust.RootThreshold, err = number(threshold, "root: threshold"); err != nil {
 			return err
-		}
-		if value > 1 {
-			return unsupported(threshold, "threshold: "+threshold.Value)
 		}
 	}
 	if f["signers"] == nil {
@@ -287,6 +270,9 @@ func (r *trustReader) root(n *yaml.Node) error {
 		if r.trust.signer(name).Class != Person {
 			return trustError(f["signers"].Line, "root: %s is no person", name)
 		}
+	}
+	if want, have := r.trust.RootThreshold, len(r.trust.Root); want > have {
+		return trustError(f["threshold"].Line, "root: threshold: %d of %d signers: nobody could change trust.yaml again", want, have)
 	}
 	return nil
 }
@@ -361,17 +347,36 @@ func (r *trustReader) rule(n *yaml.Node) error {
 			return err
 		}
 	}
+	for i, name := range made.signers {
+		if r.trust.signer(name).Class == Forge {
+			return trustError(f["signers"].Line, "rule: %s is a forge, which never counts as an approval", made.signers[i])
+		}
+	}
+	made.approvals = 1
 	if approvals := f["approvals"]; approvals != nil {
-		value, err := number(approvals, "rule: approvals")
-		if err != nil {
+		if made.approvals, err = number(approvals, "rule: approvals"); err != nil {
 			return err
 		}
-		if value > 1 {
-			return unsupported(approvals, "approvals: "+approvals.Value)
+		if have := r.eligible(made); made.approvals > have {
+			return trustError(approvals.Line, "rule: approvals: %d of %d who may approve: nobody could change these paths", made.approvals, have)
 		}
 	}
 	r.trust.rules = append(r.trust.rules, made)
 	return nil
+}
+
+// eligible counts who may approve by the rule, dates and revocations aside.
+func (r *trustReader) eligible(made rule) int {
+	if made.signers != nil {
+		return len(made.signers)
+	}
+	people := 0
+	for _, s := range r.trust.Signers {
+		if s.Class == Person {
+			people++
+		}
+	}
+	return people
 }
 
 // revocations reads the list of revoked keys. A key may be revoked that no

@@ -23,6 +23,9 @@ func trustFiles(r *testRepo) func(string) ([]byte, error) {
 			return []byte(r.public(name) + "\n"), nil
 		case "both":
 			return []byte("# two keys\n" + r.public("erin") + "\n\n" + r.public("frank") + "\n"), nil
+		case "allowed_signers":
+			return []byte("# the team\nbob@example.com " + r.public("bob") + "\n" +
+				"carol,carol@example.com namespaces=\"git\" " + r.public("carol") + "\n"), nil
 		case "empty":
 			return nil, nil
 		}
@@ -61,6 +64,42 @@ func TestParseTrust(t *testing.T) {
 	}
 	if diff := cmp.Diff(revoked, trust.Revoked); diff != "" {
 		t.Errorf("revoked (-want +got):\n%s", diff)
+	}
+}
+
+// TestTrustWhole reads the settings, thresholds and privileges of a policy.
+func TestTrustWhole(t *testing.T) {
+	r := newTestRepo(t)
+	trust, err := ParseTrust(readTrustFile(t, "valid/whole.yaml"), trustFiles(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trust.RootThreshold != 2 || !trust.FirstParent || !trust.MergesApprove || !trust.RequireTarget ||
+		!trust.ImagesPinned || trust.MaxAge != 72*time.Hour {
+		t.Errorf("settings: %+v", trust)
+	}
+	if got := trust.Privileges("backup"); !slices.Equal(got, []string{"bind:/srv/backup", "privileged"}) {
+		t.Errorf("backup: %q", got)
+	}
+	if got := trust.Privileges("web"); len(got) != 14 || !slices.IsSorted(got) {
+		t.Errorf("web: %q", got)
+	}
+	if got := trust.Privileges("shop"); got != nil {
+		t.Errorf("shop: %q", got)
+	}
+	if s := trust.signer("bob"); s.Keys[0].Fingerprint != r.fingerprint("bob") {
+		t.Errorf("bob has %+v", s.Keys)
+	}
+	if s := trust.signer("hub"); s.Class != Forge {
+		t.Errorf("hub is %s", s.Class)
+	}
+	least, err := ParseTrust(readTrustFile(t, "valid/least.yaml"), trustFiles(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least.RootThreshold != 1 || least.FirstParent || least.MergesApprove || least.RequireTarget ||
+		least.ImagesPinned || least.MaxAge != 0 || least.Privileges("backup") != nil {
+		t.Errorf("defaults: %+v", least)
 	}
 }
 

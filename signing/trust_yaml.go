@@ -30,12 +30,6 @@ func trustError(line int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %w", trustFile, line, fmt.Errorf(format, args...))
 }
 
-// unsupported refuses a field of the design that this build does not know to
-// enforce: passing over it would promise a protection that is not there.
-func unsupported(n *yaml.Node, field string) error {
-	return trustError(n.Line, "not supported yet: %s", field)
-}
-
 // readYAML parses trust.yaml into nodes: one document, a mapping, without
 // anchors, aliases and tags, so that every value stands where it is read.
 func readYAML(data []byte) (*yaml.Node, error) {
@@ -193,6 +187,27 @@ func flag(n *yaml.Node, what string) (bool, error) {
 		return false, trustError(n.Line, "%s: want true or false, got %s", what, kindName(n))
 	}
 	return n.Value == "true", nil
+}
+
+// choice returns one of some words; the first is the default.
+func choice(n *yaml.Node, what string, words ...string) (string, error) {
+	value, err := text(n, what)
+	if err != nil {
+		return "", err
+	}
+	if !slices.Contains(words, value) {
+		return "", trustError(n.Line, "%s: want %s, got %s", what, strings.Join(words, " or "), kindName(n))
+	}
+	return value, nil
+}
+
+// duration returns a positive time span.
+func duration(n *yaml.Node, what string) (time.Duration, error) {
+	value, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || err != nil || value <= 0 {
+		return 0, trustError(n.Line, "%s: want a time span such as 72h or 90m, got %s", what, kindName(n))
+	}
+	return value, nil
 }
 
 // instant returns a time: RFC 3339, or a date, which stands for its first

@@ -78,19 +78,27 @@ func showPath(path string) string {
 
 // checkDeploymentName refuses a folder that cannot be a deployment's name.
 func checkDeploymentName(name string) error {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	if len(name) > 63 || strings.IndexByte(letters, name[0]) < 0 || strings.Trim(name, letters+"-") != "" {
-		return refuse(ReasonMalformed,
-			"deployments/%s: the folder's name is the deployment's: a-z, 0-9 and hyphens, at most 63, no hyphen first", clip([]byte(name)))
-	}
-	switch name {
-	case "all", "trust", ClusterUnit, "reanchor":
-		return refuse(ReasonMalformed, "deployments/%s: this name is taken by the approve/%s/… tags", name, name)
-	case "status", "audit", "bootstrap", "version", "completion", "help",
-		"sync", "nodes", "routes", "certs", "events", "logs", "plan", "recipient":
-		return refuse(ReasonMalformed, "deployments/%s: this name is taken by a command of jaco", name)
+	if problem := deploymentNameProblem(name); problem != "" {
+		return refuse(ReasonMalformed, "deployments/%s: %s", clip([]byte(name)), problem)
 	}
 	return nil
+}
+
+// deploymentNameProblem says why a folder cannot be a deployment's name; ""
+// when it can.
+func deploymentNameProblem(name string) string {
+	const letters = lowerLetters + digits
+	if name == "" || len(name) > 63 || strings.IndexByte(letters, name[0]) < 0 || strings.Trim(name, letters+"-") != "" {
+		return "the folder's name is the deployment's: a-z, 0-9 and hyphens, at most 63, no hyphen first"
+	}
+	switch name {
+	case allUnits, TrustUnit, ClusterUnit, ReanchorUnit:
+		return "this name is taken by the approve/" + name + "/… tags"
+	case "status", "audit", "bootstrap", "version", "completion", "help",
+		"sync", "nodes", "routes", "certs", "events", "logs", "plan", "recipient":
+		return "this name is taken by a command of jaco"
+	}
+	return ""
 }
 
 // vouch says who signed one content of one path.

@@ -18,9 +18,21 @@ type Position struct {
 	Units map[string]Unit `json:"units,omitempty"`
 }
 
-// ClusterUnit names the unit that consists of cluster.yaml alone. No
-// deployment can have this name.
-const ClusterUnit = "cluster"
+// The names of units that are no deployment's folder. No deployment can have
+// one of them.
+const (
+	// ClusterUnit consists of cluster.yaml alone.
+	ClusterUnit = "cluster"
+	// TrustUnit is trust.yaml and keys/. It stands in Pending, never in a
+	// Position: a trust change is accepted whole or not at all.
+	TrustUnit = "trust"
+	// ReanchorUnit is the jump to a rewritten history. It stands in Pending
+	// only.
+	ReanchorUnit = "reanchor"
+)
+
+// allUnits stands for every deployment in an approval.
+const allUnits = "all"
 
 // Unit is the approval state of one deployment folder or of cluster.yaml.
 type Unit struct {

@@ -8,6 +8,8 @@ package docker
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
 
 	"github.com/jaco-sh/jaco/agent"
@@ -105,8 +108,16 @@ func repository(reference string) string {
 }
 
 // Pull implements agent.Engine.
-func (e *Engine) Pull(ctx context.Context, reference string) error {
-	res, err := e.api.ImagePull(ctx, reference, client.ImagePullOptions{})
+func (e *Engine) Pull(ctx context.Context, reference string, account *agent.Account) error {
+	var options client.ImagePullOptions
+	if account != nil {
+		encoded, err := json.Marshal(registry.AuthConfig{Username: account.Username, Password: account.Password})
+		if err != nil {
+			return fmt.Errorf("encode the account of %s", account.Username)
+		}
+		options.RegistryAuth = base64.URLEncoding.EncodeToString(encoded)
+	}
+	res, err := e.api.ImagePull(ctx, reference, options)
 	if err != nil {
 		return translate(err)
 	}
@@ -155,7 +166,35 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // EnsureVolume implements agent.Engine.
 func (e *Engine) EnsureVolume(ctx context.Context, v agent.Volume) error {
+	if v.External {
+		_, err := e.api.VolumeInspect(ctx, v.Name, client.VolumeInspectOptions{})
+		return translate(err)
+	}
 	_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: v.Name, Driver: v.Driver, Labels: v.Labels})
+	return translate(err)
+}
+
+// ListVolumes implements agent.Engine.
+func (e *Engine) ListVolumes(ctx context.Context) ([]agent.Volume, error) {
+	res, err := e.api.VolumeList(ctx, client.VolumeListOptions{
+		Filters: client.Filters{}.Add("label", agent.LabelCluster+"="+e.cluster),
+	})
+	if err != nil {
+		return nil, translate(err)
+	}
+	var out []agent.Volume
+	for _, v := range res.Items {
+		out = append(out, agent.Volume{Name: v.Name, Driver: v.Driver, Labels: v.Labels})
+	}
+	return out, nil
+}
+
+// RemoveVolume implements agent.Engine.
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
 	return translate(err)
 }
 

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,6 +81,11 @@ func (m *fakeMember) Refresh(ctx context.Context, revision string) (string, bool
 // Trace implements Member.
 func (m *fakeMember) Trace(id string) (*cluster.TraceReport, error) { return m.trace(id) }
 
+// Plan implements Member: it answers with what it was sent.
+func (m *fakeMember) Plan(_ context.Context, files []PlanFile) ([]byte, error) {
+	return json.Marshal(files)
+}
+
 // Export implements Member.
 func (m *fakeMember) Export(_ context.Context, w io.Writer) error { return m.export(w) }
 
@@ -123,6 +129,11 @@ func (m *fakeMember) follow(ctx context.Context, follow bool, failure error) err
 // IssueToken implements TokenIssuer.
 func (m *fakeMember) IssueToken(_ context.Context, operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error) {
 	return m.issue(operator, kind, ttl)
+}
+
+// Recipient implements Recipients.
+func (m *fakeMember) Recipient(_ context.Context, unit string) (string, error) {
+	return "age1of-" + unit, nil
 }
 
 // joinFunc is a Joiner.
@@ -175,7 +186,7 @@ func newControl(t *testing.T, initializer Initializer, joiner Joiner) *control {
 func newMemberControl(t *testing.T) (*control, *fakeMember) {
 	t.Helper()
 	c, m := newControl(t, nil, nil), newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	return c, m
 }
 
@@ -187,6 +198,7 @@ func TestNotInitialized(t *testing.T) {
 		"refresh": func(ctx context.Context) error { _, _, err := c.Refresh(ctx, ""); return err },
 		"audit":   func(ctx context.Context) error { return c.Audit(ctx, AuditRequest{}, nil) },
 		"trace":   func(ctx context.Context) error { _, err := c.Trace(ctx, "x"); return err },
+		"plan":    func(ctx context.Context) error { _, err := c.Plan(ctx, nil); return err },
 		"export":  func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
 		"logs":    func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
 		"token":   func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },
@@ -196,7 +208,7 @@ func TestNotInitialized(t *testing.T) {
 		}
 	}
 	m := newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	if status, err := c.Status(t.Context()); err != nil || status.Cluster.Name != "test" {
 		t.Errorf("status after init: %+v, %v", status, err)
 	}

@@ -101,6 +101,14 @@ func (m *fakeMember) IssueToken(_ context.Context, _ string, kind cluster.TokenK
 	return &rpc.IssuedToken{Token: token, ExpiresAt: noon.Add(ttl)}, err
 }
 
+// Recipient implements rpc.Recipients.
+func (m *fakeMember) Recipient(_ context.Context, unit string) (string, error) {
+	if m.present() == "leaderless" {
+		return "", errors.New("no voter answers")
+	}
+	return "age1recipientof" + unit, nil
+}
+
 // JoinCluster implements rpc.Joiner.
 func (m *fakeMember) JoinCluster(_ context.Context, r *rpc.JoinClusterRequest) (*rpc.JoinClusterResult, error) {
 	if r.Server == "10.0.0.9:7000" {
@@ -154,6 +162,11 @@ func (m *fakeMember) Trace(id string) (*cluster.TraceReport, error) {
 			{Name: "signers", Value: "alice SHA256:abc", Source: cluster.FactSigned},
 		},
 	}, nil
+}
+
+// Plan implements rpc.Member: it plans on a cluster that runs the deployment web.
+func (m *fakeMember) Plan(ctx context.Context, files []rpc.PlanFile) ([]byte, error) {
+	return planFor(ctx, files)
 }
 
 // Export implements rpc.Member.

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 
+	"github.com/jaco-sh/jaco/agent"
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/notify"
+	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
 
@@ -18,7 +20,7 @@ func (t *term) tell(ctx context.Context) error {
 	m := t.member
 	return notify.New(notify.Config{
 		State: m.state, Views: m.verifier, Status: (&answers{member: m}).Status, Record: m.recordHere, Content: m.contentAtTip,
-		Secrets: secretFiles(m.config.SecretFiles), Transport: notify.NewTransport(), Now: m.clock,
+		Secrets: noticeSecrets{m.config.SecretFiles, m.units}, Transport: notify.NewTransport(), Now: m.clock,
 		Logger: m.logger.With("component", "notify"),
 	}).Run(ctx)
 }
@@ -54,17 +56,34 @@ func (m *member) recordHere(ctx context.Context, events []cluster.Event) (uint64
 	return result.Index, err
 }
 
+// noticeSecrets are the secrets of cluster.yaml's notifications.
+type noticeSecrets struct {
+	files secretFiles
+	units agent.Keys
+}
+
+var _ notify.Secrets = noticeSecrets{}
+
+// Secret implements notify.Secrets: what is encrypted is so to the cluster.
+func (s noticeSecrets) Secret(ctx context.Context, secret string) ([]byte, error) {
+	if !desired.IsEncrypted(secret) {
+		return s.files.secret(secret)
+	}
+	key, err := s.units.Key(ctx, signing.ClusterUnit)
+	if err != nil {
+		return nil, err
+	}
+	return key.Open(secret)
+}
+
 // secretFiles are secrets that lie on this node's disk, by name.
 type secretFiles map[string]string
-
-var _ notify.Secrets = secretFiles(nil)
 
 // maxSecretFile bounds what is read of a secret.
 const maxSecretFile = 64 << 10
 
-// Secret implements notify.Secrets. The file is read each time, so that a new
-// secret needs no restart.
-func (s secretFiles) Secret(_ context.Context, name string) ([]byte, error) {
+// secret reads a file, each time, so that a new secret needs no restart.
+func (s secretFiles) secret(name string) ([]byte, error) {
 	path := s[name]
 	if path == "" {
 		return nil, fmt.Errorf("this node knows no secret of that name; set secret_files.%s in its jacod.yaml", name)

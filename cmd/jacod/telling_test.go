@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+	"filippo.io/age/armor"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -30,17 +33,17 @@ func TestSecretFiles(t *testing.T) {
 	secrets := secretFiles{"forge-token": path, "none": path + "-none"}
 	for _, want := range []string{"first\n", "second\n"} {
 		check(t, os.WriteFile(path, []byte(want), 0o600))
-		got, err := secrets.Secret(t.Context(), "forge-token")
+		got, err := secrets.secret("forge-token")
 		if err != nil || string(got) != want {
 			t.Errorf("read %q, %v, want %q", got, err, want)
 		}
 	}
 	check(t, os.WriteFile(path, make([]byte, maxSecretFile+1), 0o600))
-	if got, err := secrets.Secret(t.Context(), "forge-token"); err != nil || len(got) != maxSecretFile {
+	if got, err := secrets.secret("forge-token"); err != nil || len(got) != maxSecretFile {
 		t.Errorf("%d bytes, %v, of a file without end", len(got), err)
 	}
 	for name, want := range map[string]string{"other": "set secret_files.other in its jacod.yaml", "none": "secret_files.none: open"} {
-		if _, err := secrets.Secret(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := secrets.secret(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
@@ -123,6 +126,18 @@ func (h *hookServer) all() []string {
 	return slices.Sorted(slices.Values(h.posts))
 }
 
+// encrypt does what age -a -r does.
+func encrypt(t *testing.T, recipient, text string) string {
+	t.Helper()
+	to := rig.Must[*age.X25519Recipient](t)(age.ParseX25519Recipient(recipient))
+	var out bytes.Buffer
+	armored := armor.NewWriter(&out)
+	w := rig.Must[io.WriteCloser](t)(age.Encrypt(armored, to))
+	_, err := io.WriteString(w, text)
+	check(t, errors.Join(err, w.Close(), armored.Close()))
+	return out.String()
+}
+
 // TestDaemonTells has a daemon tell of what is refused, with what cluster.yaml
 // and jacod.yaml say, and not again after a restart.
 func TestDaemonTells(t *testing.T) {
@@ -130,9 +145,8 @@ func TestDaemonTells(t *testing.T) {
 	server := newHookServer(t, secret)
 	n := newTestNode(t)
 	dir := t.TempDir()
-	n.config.SecretFiles = map[string]string{"pager-secret": filepath.Join(dir, "pager"), "forge-token": filepath.Join(dir, "forge")}
+	n.config.SecretFiles = map[string]string{"pager-secret": filepath.Join(dir, "pager")}
 	check(t, os.WriteFile(n.config.SecretFiles["pager-secret"], []byte(secret+"\n"), 0o600))
-	check(t, os.WriteFile(n.config.SecretFiles["forge-token"], []byte("t0ken\n"), 0o600))
 	n.start(t)
 	git := rig.StartGit(t)
 	alice := rig.Must[*rig.Key](t)(git.NewSSHKey(t.Context(), "alice", "ed25519"))
@@ -145,7 +159,9 @@ func TestDaemonTells(t *testing.T) {
 		check(t, repo.Push(t.Context()))
 		return commit
 	}
-	settings := "notifications:\n  statuses: {forge: forgejo, api: '" + server.URL + "/api/v1', repository: acme/fleet, token: forge-token}\n" +
+	recipient := rig.Must[string](t)(n.client.Recipient(t.Context(), signing.ClusterUnit))
+	settings := "notifications:\n  statuses:\n    forge: forgejo\n    api: " + server.URL + "/api/v1\n    repository: acme/fleet\n" +
+		"    token: |\n      " + strings.ReplaceAll(encrypt(t, recipient, "t0ken"), "\n", "\n      ") + "\n" +
 		"  channels:\n    pager: {type: webhook, url: '" + server.URL + "/pager', secret: pager-secret}\n"
 	var want []string
 	told := func(more ...string) {
