@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -81,10 +82,7 @@ func notices(in input) []fact {
 		if r.Head != in.status.Sync.Head { // the branch has moved on
 			continue
 		}
-		bad := r.Revision
-		if bad == "" {
-			bad = r.Head
-		}
+		bad := badCommit(r)
 		add("repository", "refused "+r.Code+" "+r.Head, notice{
 			Kind: desired.NoticeRefused, Revision: bad, Command: r.Advice,
 			Text: fmt.Sprintf("commit %s is refused (%s): %s", short(bad), r.Code, r.Reason),
@@ -136,6 +134,9 @@ func notices(in input) []fact {
 	slices.SortFunc(facts, func(a, b fact) int { return strings.Compare(a.subject, b.subject) })
 	return facts
 }
+
+// badCommit is the commit that was refused, the head where no single one was.
+func badCommit(r cluster.RefusalStatus) string { return cmp.Or(r.Revision, r.Head) }
 
 // driftSubject is one for all drift: its value is the number of the newest audit
 // entry that was told, from which the next one goes on.

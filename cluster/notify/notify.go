@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -121,13 +122,18 @@ func (n *Notifier) follow(ctx context.Context, working *sync.WaitGroup) {
 			delete(n.receivers, name)
 		}
 	}
+	maps.DeleteFunc(wanted, func(name string, _ *running) bool { return n.receivers[name] != nil })
+	if len(wanted) == 0 {
+		return
+	}
+	snapshot := n.config.State.Read()
+	known, err := recall(snapshot)
+	if err != nil {
+		n.config.Logger.Warn("cannot read all that was told; it may be told again", "error", err)
+	}
 	for name, w := range wanted {
-		if n.receivers[name] != nil {
-			continue
-		}
-		if err := n.start(ctx, name, w, working); err != nil {
-			n.config.Logger.Warn("cannot read what was told; it may be told again", "error", err)
-		}
+		w.name, w.book = name, newBook(known[name])
+		n.start(ctx, snapshot, w, working)
 	}
 }
 
@@ -152,24 +158,19 @@ func (n *Notifier) wanted(settings *desired.Notifications) map[string]*running {
 	return wanted
 }
 
-// start runs a receiver. An error says that what it was told is not known.
-func (n *Notifier) start(ctx context.Context, name string, r *running, working *sync.WaitGroup) error {
-	snapshot := n.config.State.Read()
-	known, err := recall(snapshot)
-	book := newBook(known[name])
-	if _, ever := book.told[driftSubject]; !ever { // what was corrected before is not news
-		book.told[driftSubject] = driftTold(snapshot.AuditHead().Number)
+// start runs a receiver.
+func (n *Notifier) start(ctx context.Context, snapshot *cluster.Snapshot, r *running, working *sync.WaitGroup) {
+	if _, ever := r.book.told[driftSubject]; !ever { // what was corrected before is not news
+		r.book.told[driftSubject] = driftTold(snapshot.AuditHead().Number)
 	}
-	r.scanned = book.told.number()
-	r.name, r.book, r.wake = name, book, make(chan struct{}, 1)
+	r.scanned, r.wake = r.book.told.number(), make(chan struct{}, 1)
 	r.record, r.now, r.logger = n.config.Record, n.config.Now, n.config.Logger
 	if meta := snapshot.Meta(); meta != nil {
 		r.info = clusterInfo{meta.ID, meta.Name}
 	}
 	ctx, r.stop = context.WithCancel(ctx)
 	working.Go(func() { r.run(ctx) })
-	n.receivers[name] = r
-	return err
+	n.receivers[r.name] = r
 }
 
 // pass finds what is new for each receiver and returns when to look again though

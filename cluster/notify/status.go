@@ -47,7 +47,7 @@ func statuses(in input) []fact {
 	}
 	for _, r := range in.status.Sync.Refused {
 		if r.Head == in.status.Sync.Head {
-			add("", r.Revision, stateFailure, r.Code, fmt.Sprintf("refused (%s): %s", r.Code, r.Reason))
+			add("", badCommit(r), stateFailure, r.Code, fmt.Sprintf("refused (%s): %s", r.Code, r.Reason))
 			break // the newest
 		}
 	}
