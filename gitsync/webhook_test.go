@@ -112,6 +112,7 @@ func TestWebhook(t *testing.T) {
 		"broken body": {"POST", "s", "", brokenReader{}, 400},
 		// The text of a signing secret signs nothing, and is no token.
 		"signing secret as text":  {"POST", signingSecret, "X-Jaco-Signature: " + sign(signingSecret, body), strings.NewReader(body), 401},
+		"signing key as token":    {"POST", "whsec_" + strings.Repeat("QUJD", 8), "X-Gitlab-Token: " + strings.Repeat("ABC", 8), strings.NewReader(body), 401},
 		"signing secret as token": {"POST", signingSecret, "X-Gitlab-Token: " + signingSecret, strings.NewReader(body), 401},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,6 +129,17 @@ func TestWebhook(t *testing.T) {
 				t.Errorf("Allow %q", w.Header().Get("Allow"))
 			}
 		})
+	}
+}
+
+// TestOversizedIsNotRead: what says that it is too large is refused unread.
+func TestOversizedIsNotRead(t *testing.T) {
+	r := httptest.NewRequest(http.MethodPost, "/webhook", brokenReader{})
+	r.ContentLength = mebibyte + 1
+	w := httptest.NewRecorder()
+	newHook(t, "s").ServeHTTP(w, r)
+	if w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("answered %d", w.Code)
 	}
 }
 

@@ -87,8 +87,9 @@ func TestWhatIsTold(t *testing.T) {
 		drift := cluster.Event{Type: cluster.EventDriftCorrected, Deployment: "shop", Service: "web", Node: "n1", Message: "the container was stopped by hand"}
 		r.apply(&cluster.RecordEvents{Events: []cluster.Event{drift, {Type: cluster.EventEngineBack}}})
 		r.want("drift", "*drift* [prod] changed by hand, and corrected: shop/web on n1: the container was stopped by hand")
+		drift.Message = "it was changed"
 		r.apply(&cluster.RecordEvents{Events: []cluster.Event{drift, drift, drift, drift, drift, drift, drift}})
-		r.want("much drift", "*drift* [prod] changed by hand, and corrected: shop/web on n1: the container was stopped by hand; ")
+		r.want("much drift", "*drift* [prod] changed by hand, and corrected: "+strings.Repeat("shop/web on n1: it was changed; ", 5)+"and 2 more")
 		r.apply(&cluster.RecordEvents{Events: []cluster.Event{{Type: cluster.EventEngineLost}}})
 		r.want("another event")
 	})
@@ -158,6 +159,20 @@ func TestSameIDFromTwoLeaders(t *testing.T) {
 		r.deployment(shop(revisionA, revisionA, cluster.HealthDegraded, "x"))
 		if again := id("degraded again"); again == first {
 			t.Error("a second failure has the id of the first: a receiver would drop it")
+		}
+		// Also while nothing can be recorded.
+		r.mu.Lock()
+		r.failed = errors.New("not the leader any more")
+		r.mu.Unlock()
+		ids := map[string]bool{}
+		for range 3 {
+			r.deployment(shop(revisionA, revisionA, cluster.HealthHealthy, ""))
+			ids[id("healthy")] = true
+			r.deployment(shop(revisionA, revisionA, cluster.HealthDegraded, "x"))
+			ids[id("degraded")] = true
+		}
+		if len(ids) != 6 {
+			t.Errorf("6 messages have %d ids", len(ids))
 		}
 		stop()
 	})
@@ -242,6 +257,25 @@ func TestFailureIsRetried(t *testing.T) {
 		if n := r.events(cluster.EventNotNotified); len(n) != 1 || !strings.Contains(n[0], "ops was not told deployment/shop converged "+revisionA+": connection refused") {
 			t.Errorf("events %q", n)
 		}
+	})
+}
+
+// TestDriftIsNotReplaced: what drifted stays true when something else does.
+func TestDriftIsNotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, channels(slack("ops")))
+		r.answer = func(recorded) *http.Response { return nil }
+		stop := r.lead()
+		defer stop()
+		for _, message := range []string{"one", "two"} {
+			r.apply(&cluster.RecordEvents{Events: []cluster.Event{{Type: cluster.EventDriftCorrected, Deployment: "shop", Service: "web", Node: "n1", Message: message}}})
+			after(20 * time.Second)
+		}
+		r.mu.Lock()
+		r.calls, r.answer = nil, func(recorded) *http.Response { return respond(http.StatusOK, "") }
+		r.mu.Unlock()
+		after(lastRetry)
+		r.want("both", "*drift* [prod] changed by hand, and corrected: shop/web on n1: one", "*drift* [prod] changed by hand, and corrected: shop/web on n1: two")
 	})
 }
 
