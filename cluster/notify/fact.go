@@ -78,16 +78,12 @@ func notices(in input) []fact {
 		facts = append(facts, fact{subject: subject, value: value, notice: n})
 		return &facts[len(facts)-1]
 	}
-	for _, r := range in.status.Sync.Refused {
-		if r.Head != in.status.Sync.Head { // the branch has moved on
-			continue
-		}
+	if r := refusal(in.status); r != nil && in.status.Sync.Accepted != r.Head {
 		bad := badCommit(r)
 		add("repository", "refused "+r.Code+" "+r.Head, notice{
 			Kind: desired.NoticeRefused, Revision: bad, Command: r.Advice,
 			Text: fmt.Sprintf("commit %s is refused (%s): %s", short(bad), r.Code, r.Reason),
 		})
-		break // the newest
 	}
 	for _, p := range in.status.Sync.Pending {
 		add("pending/"+p.Deployment, "awaiting "+in.waiting(p), notice{
@@ -135,8 +131,19 @@ func notices(in input) []fact {
 	return facts
 }
 
+// refusal is the newest one of the head that the branch has now, nil when there
+// is none. The head may have been accepted since, by an approval that came later.
+func refusal(status *cluster.Status) *cluster.RefusalStatus {
+	for i := range status.Sync.Refused {
+		if r := &status.Sync.Refused[i]; r.Head == status.Sync.Head {
+			return r
+		}
+	}
+	return nil
+}
+
 // badCommit is the commit that was refused, the head where no single one was.
-func badCommit(r cluster.RefusalStatus) string { return cmp.Or(r.Revision, r.Head) }
+func badCommit(r *cluster.RefusalStatus) string { return cmp.Or(r.Revision, r.Head) }
 
 // driftSubject is one for all drift: its value is the number of the newest audit
 // entry that was told, from which the next one goes on.

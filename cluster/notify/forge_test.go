@@ -70,6 +70,8 @@ func TestCommitStatuses(t *testing.T) {
 			status.Sync.Refused = []cluster.RefusalStatus{{Revision: revisionB, Head: revisionB, Code: "unsigned", Reason: "no signature"}}
 		})
 		r.wantStatuses("refused", "failure jaco/prod bb refused (unsigned): no signature")
+		r.set(func(status *cluster.Status, _ *cluster.View) { status.Sync.Accepted = revisionB })
+		r.wantStatuses("accepted after all", "success jaco/prod bb accepted")
 		stop()
 	})
 }

@@ -61,6 +61,8 @@ func TestWhatIsTold(t *testing.T) {
 			}}
 		})
 		r.want("refused", "*refused* [prod] commit bb0000000000 is refused (unsigned): commit bb is not signed\n```git commit --amend -S```")
+		r.set(func(status *cluster.Status, _ *cluster.View) { status.Sync.Accepted = revisionB })
+		r.want("accepted after all")
 		r.set(func(status *cluster.Status, _ *cluster.View) {
 			status.Sync.Head, status.Sync.Refused = revisionC, nil
 			status.Sync.Pending = []cluster.PendingStatus{{

@@ -45,11 +45,12 @@ func statuses(in input) []fact {
 		})
 		return &facts[len(facts)-1]
 	}
-	for _, r := range in.status.Sync.Refused {
-		if r.Head == in.status.Sync.Head {
-			add("", badCommit(r), stateFailure, r.Code, fmt.Sprintf("refused (%s): %s", r.Code, r.Reason))
-			break // the newest
-		}
+	switch r := refusal(in.status); {
+	case r == nil:
+	case in.status.Sync.Accepted == r.Head:
+		add("", badCommit(r), stateSuccess, "", "accepted")
+	default:
+		add("", badCommit(r), stateFailure, r.Code, fmt.Sprintf("refused (%s): %s", r.Code, r.Reason))
 	}
 	waiting := map[string]string{}
 	for _, p := range in.status.Sync.Pending {
