@@ -290,18 +290,6 @@ func (h *fakeHandle) Image(ctx context.Context, reference string) (Image, error)
 	})
 }
 
-func (h *fakeHandle) Pull(ctx context.Context, reference string, account *Account) error {
-	what := reference
-	if account != nil {
-		what += " as " + account.Username
-	}
-	return serveErr(ctx, h, "pull", what, fakePull, func() error {
-		h.pulledBy = account
-		h.images[reference] = Image{ID: "sha256:" + reference, Digest: reference + "@sha256:pulled"}
-		return nil
-	})
-}
-
 func (h *fakeHandle) EnsureNetwork(ctx context.Context, n Network) error {
 	return serveErr(ctx, h, "ensure-network", n.Name, fakeQuick, func() error {
 		h.networks[n.Name] = n

@@ -81,6 +81,18 @@ func (f *fakeFiles) set(err error) {
 	f.err = err
 }
 
+func (h *fakeHandle) Pull(ctx context.Context, reference string, account *Account) error {
+	what := reference
+	if account != nil {
+		what += " as " + account.Username
+	}
+	return serveErr(ctx, h, "pull", what, fakePull, func() error {
+		h.pulledBy = account
+		h.images[reference] = Image{ID: "sha256:" + reference, Digest: reference + "@sha256:pulled"}
+		return nil
+	})
+}
+
 const fixtures = "../desired/sops/testdata/"
 
 // fixtureKey opens the fixtures of package sops.

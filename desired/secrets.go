@@ -147,11 +147,11 @@ func (b *builder) envSecret(service string, i int, config types.EnvFile) SecretE
 	steps := b.envFileSteps(service, i)
 	at := locate(b.tree, steps)
 	var secret SecretEnvironment
-	b.need(PrivilegeEnvSecrets, isStored, steps...)
 	name := path.Clean(filepath.ToSlash(config.Path))
 	if filepath.IsLocal(config.Path) && !bool(config.Required) && !b.exists(name) {
 		return secret
 	}
+	b.need(PrivilegeEnvSecrets, isStored, steps...)
 	file, parsed, ok := b.encrypted(config.Path, at)
 	if !ok {
 		return secret
@@ -238,4 +238,22 @@ func encryptedFields(e *EncryptedFile) (f encodedFields) {
 	f.text("path", e.Path)
 	f.add("ciphertext", digest[:])
 	return f
+}
+
+// secretsByName is what the secrets of a container are, for comparison.
+func secretsByName(c *Container) map[string]string {
+	out := map[string]string{}
+	for i := range c.Secrets {
+		out[c.Secrets[i].Name] += string(secretFieldsOf(&c.Secrets[i]).encode())
+	}
+	return out
+}
+
+func envFilesByPath(c *Container) map[string]string {
+	out := map[string]string{}
+	for i := range c.SecretEnvironment {
+		s := &c.SecretEnvironment[i]
+		out[path.Base(s.File.Path)] += string(secretEnvironmentFields(s).encode())
+	}
+	return out
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // sealedFile is an encrypted file that SOPS itself wrote.
@@ -67,6 +69,48 @@ secrets:
 	}
 }
 
+// TestSecretEnvironment has encrypted env files between plain ones: who wins is
+// settled by name, and nothing of an encrypted file is in the environment.
+func TestSecretEnvironment(t *testing.T) {
+	allowed := Options{Privileges: []string{PrivilegeEnvSecrets}}
+	compile := func(service string) Container {
+		t.Helper()
+		d, err := CompileWith(secretFolder(t, "services:\n  web:\n    image: web:1\n"+service), "shop", "deployments/shop", allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Services[0].Container
+	}
+	all := []string{"DOLLAR", "EMPTY", "LINES", "NAME_unencrypted", "PASSWORD", "PORT", "QUOTED", "UNICODE", "URL"}
+	without := func(names ...string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(n string) bool { return slices.Contains(names, n) })
+	}
+	const file = "deployments/shop/db.sops.env"
+	for name, test := range map[string]struct {
+		service string
+		plain   map[string]string
+		secret  map[string][]string
+	}{
+		"alone":             {"    env_file: db.sops.env\n", nil, map[string][]string{file: all}},
+		"over a plain one":  {"    env_file: [plain.env, db.sops.env]\n", map[string]string{"MORE": "2"}, map[string][]string{file: all}},
+		"under a plain one": {"    env_file: [db.sops.env, plain.env]\n", map[string]string{"PASSWORD": "of nothing", "PORT": "1", "MORE": "2"}, map[string][]string{file: without("PASSWORD", "PORT")}},
+		"under environment": {"    env_file: [db.sops.env]\n    environment: {PORT: 80}\n", map[string]string{"PORT": "80"}, map[string][]string{file: without("PORT")}},
+		"unset":             {"    env_file: [db.sops.env]\n    environment: [PORT]\n", nil, map[string][]string{file: without("PORT")}},
+		"under another":     {"    env_file: [db.sops.env, two.sops.env]\n", nil, map[string][]string{file: without("PASSWORD"), "deployments/shop/two.sops.env": {"PASSWORD"}}},
+		"wholly under":      {"    env_file: [two.sops.env, plain.env]\n", map[string]string{"PASSWORD": "of nothing", "PORT": "1", "MORE": "2"}, map[string][]string{}},
+		"none, but allowed": {"    env_file: [{path: none.sops.env, required: false}]\n", nil, map[string][]string{}},
+	} {
+		c := compile(test.service)
+		secret := map[string][]string{}
+		for _, s := range c.SecretEnvironment {
+			secret[s.File.Path] = s.Names
+		}
+		if diff := cmp.Diff(test.plain, c.Environment) + cmp.Diff(test.secret, secret); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 // TestSecretsRoll holds that a service is replaced when an encrypted file is
 // another, though it may say the same.
 func TestSecretsRoll(t *testing.T) {
@@ -83,7 +127,7 @@ func TestSecretsRoll(t *testing.T) {
 		t.Error("the spec hash does not follow the ciphertext of the service's own files")
 	}
 	changes := Diff(one, two)
-	if len(changes) != 1 || changes[0].Kind != Replaced || !slices.Equal(changes[0].Fields, []string{"secrets"}) {
+	if len(changes) != 1 || changes[0].Kind != Replaced || !slices.Equal(changes[0].Fields, []string{"secrets.db"}) {
 		t.Errorf("changes: %+v", changes)
 	}
 }

@@ -34,14 +34,7 @@ func sealUnitSecret(recipients map[string]string) (cluster.SealedItem, error) {
 // made once: the leader has applied all that earlier ones wrote, and one that
 // leads no more writes nothing.
 func (t *term) makeUnitSecret(ctx context.Context, voters []string) error {
-	snapshot := t.member.state.Read()
-	if _, made := snapshot.Sealed(sealedUnitSecret); made {
-		return nil
-	}
-	if _, begun := snapshot.Sealed(sealedAuthority); !begun {
-		return nil // init makes it with the rest
-	}
-	recipients := sealKeys(snapshot, voters)
+	recipients := lackUnitSecret(t.member.state.Read(), voters)
 	if len(recipients) == 0 {
 		return nil
 	}
@@ -50,6 +43,17 @@ func (t *term) makeUnitSecret(ctx context.Context, voters []string) error {
 		return err
 	}
 	return t.member.proposeHere(ctx, &cluster.PutSealed{Items: []cluster.SealedItem{item}})
+}
+
+// lackUnitSecret are the voters to seal that secret to; none when it was made,
+// or is about to be, by init with the rest.
+func lackUnitSecret(snapshot *cluster.Snapshot, voters []string) map[string]string {
+	_, made := snapshot.Sealed(sealedUnitSecret)
+	_, begun := snapshot.Sealed(sealedAuthority)
+	if made || !begun {
+		return nil
+	}
+	return sealKeys(snapshot, voters)
 }
 
 // derive returns the identity of a unit on a node that can open their secret.

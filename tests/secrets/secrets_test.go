@@ -70,6 +70,7 @@ func TestSecrets(t *testing.T) {
 		c.Deploy(shopFiles(t, recipient, "one"))
 		says(t, c, "one")
 		inMemory(t, c)
+		handedOver(t, c)
 	})
 	t.Run("roll", func(t *testing.T) {
 		before := containers(c, "shop")
@@ -121,6 +122,23 @@ func recipientOf(t *testing.T, c *stage.Cluster, unit string) string {
 		t.Errorf("two deployments have the recipient %s", other)
 	}
 	return recipient
+}
+
+// handedOver holds that a node which does not vote got the key of the shop from
+// one that does.
+func handedOver(t *testing.T, c *stage.Cluster) {
+	t.Helper()
+	var said []string
+	for _, m := range c.Members() {
+		for line := range strings.Lines(read(t, filepath.Join(m.Node.Dir, "jacod.log"))) {
+			if strings.Contains(line, "handed over the identity of a unit") {
+				said = append(said, line)
+			}
+		}
+	}
+	if !slices.ContainsFunc(said, func(line string) bool { return strings.Contains(line, "unit=shop") }) {
+		t.Errorf("no voter handed over a key: %q", said)
+	}
 }
 
 // containers are the ids of a deployment's, on all nodes, sorted.
