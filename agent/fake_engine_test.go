@@ -35,6 +35,7 @@ type fakeEngine struct {
 	stuck      map[string]bool          // calls that hang for ever
 	lag        map[string]time.Duration // by operation: how long its answer is under way
 	starting   map[string]string        // by image: what its containers do at once ("exit 1")
+	failing    map[string]int           // checks by the agent that will fail, by replica; none: all
 	unchecked  bool                     // containers have no healthcheck
 	pulledBy   *Account                 // the last one
 	created    map[string]ContainerSpec // by name: what was asked for last
