@@ -17,6 +17,12 @@ import (
 // replica that fails and is replaced at once is nobody's business.
 const settle = 3 * time.Second
 
+// The sync states in which what runs would not be approved today.
+const (
+	axisOutdated cluster.SyncAxis = "PolicyOutdated"
+	axisSuspect  cluster.SyncAxis = "Suspect"
+)
+
 // fact is something that holds now and can be told.
 type fact struct {
 	// subject is what the fact is about, without spaces; value what holds of it.
@@ -102,6 +108,12 @@ func notices(in input) []fact {
 			add("invalid/"+d.Name, "invalid "+invalid.Revision.String(), notice{
 				Kind: desired.NoticeRefused, Deployment: d.Name, Revision: invalid.Revision.String(),
 				Text: fmt.Sprintf("%s at %s does not compile, the one before stays in force: %s", d.Name, invalid.Revision.Short(), invalid.Reason),
+			})
+		}
+		if d.Sync == axisOutdated || d.Sync == axisSuspect {
+			add("policy/"+d.Name, string(d.Sync)+" "+d.Target, notice{
+				Kind: desired.NoticeAwaiting, Deployment: d.Name, Revision: d.Target,
+				Text: fmt.Sprintf("%s at %s is %s, runs on, and awaits somebody who approves it anew: %s", d.Name, short(d.Target), d.Sync, d.Reason),
 			})
 		}
 		switch {
