@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -95,7 +96,7 @@ func (g *gitClone) shell(line string) Hash {
 
 // Object implements Source over the origin.
 func (g *gitClone) Object(id Hash) (Object, error) {
-	kinds := map[string]ObjectType{"commit": CommitObject, "tree": TreeObject, "blob": BlobObject}
+	kinds := map[string]ObjectType{"commit": CommitObject, "tree": TreeObject, "blob": BlobObject, "tag": TagObject}
 	kind := g.run(g.origin, nil, "git", "cat-file", "-t", id.String())
 	cmd := exec.CommandContext(g.tb.Context(), "git", "cat-file", kind, id.String())
 	cmd.Dir, cmd.Env = g.origin, g.env
@@ -195,12 +196,78 @@ func TestPendingCommandWorks(t *testing.T) {
 		t.Fatalf("pending %+v", waiting.Pending)
 	}
 	g := newGitClone(t, r, tip)
-	next := g.shell(waiting.Pending[0].Command)
-	v, err := Verify(g, waiting.Position, next, Options{Now: testNow})
+	if after := g.shell(waiting.Pending[0].Command); after != tip {
+		t.Errorf("the branch moved to %s", after)
+	}
+	v, err := Verify(g, waiting.Position, tip, Options{Now: testNow, Tags: g.tags()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Refusal != nil || len(v.Pending) != 0 || len(v.Approved) != 1 || v.Approved[0] != "shop" {
+	if v.Refusal != nil || len(v.Pending) != 0 || !cmp.Equal(v.Approved, []string{"shop"}) || !cmp.Equal(v.Tags, g.tags()) {
 		t.Errorf("after the command: %+v", v)
 	}
+}
+
+// TestTrustCommandWorks approves with the real git a trust change that waits.
+func TestTrustCommandWorks(t *testing.T) {
+	r, from := rooted(t)
+	tip := r.commit("alice", "Policy", edits{"trust.yaml": r.rootText(2, 2, "alice", "bob", "carol")}, from.Commit)
+	waiting := r.verify(from, tip)
+	if waiting.Refusal == nil || waiting.Refusal.Reason != ReasonTrustPending || len(waiting.Pending) != 1 {
+		t.Fatalf("verdict %s", r.show(waiting))
+	}
+	g := newGitClone(t, r, tip)
+	g.shell(waiting.Pending[0].Command)
+	v, err := Verify(g, waiting.Position, tip, Options{Now: testNow, Tags: g.tags()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Refusal != nil || v.Position.Commit != tip || !cmp.Equal(v.Tags, g.tags()) {
+		t.Errorf("after the command: %+v", v)
+	}
+}
+
+// TestReanchorCommandWorks goes to a rewritten history by the advice of its
+// refusal.
+func TestReanchorCommandWorks(t *testing.T) {
+	r, from := rooted(t)
+	c, _ := ReadCommit(r, from.Commit)
+	tip := r.commit("bob", "Other", edits{"README.md": "1"}, c.Parents[0])
+	refused := r.verify(from, tip)
+	if refused.Refusal == nil || refused.Refusal.Reason != ReasonRewritten {
+		t.Fatalf("verdict %s", r.show(refused))
+	}
+	line := regexp.MustCompile(`git fetch origin .*`).FindString(refused.Refusal.Advice)
+	g := newGitClone(t, r, tip)
+	g.shell(line)
+	one, err := Verify(g, from, tip, Options{Now: testNow, Tags: g.tags()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.Refusal == nil || len(one.Pending) != 1 || one.Pending[0].Unit != ReanchorUnit || !cmp.Equal(one.Pending[0].Have, []string{"bob"}) {
+		t.Fatalf("after one of two: %+v", one)
+	}
+	id := r.tag("alice", "approve/reanchor/yes", tip, "Reanchor: "+from.Commit.String())
+	g.move(tip)
+	v, err := Verify(g, from, tip, Options{Now: testNow, Tags: append(g.tags(), id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Refusal != nil || v.Reanchored == nil || v.Position.Commit != tip || !v.Position.Anchor {
+		t.Errorf("after both: %+v", v)
+	}
+}
+
+// tags returns the ids of the annotated tags at the origin.
+func (g *gitClone) tags() []Hash {
+	g.tb.Helper()
+	var ids []Hash
+	for _, text := range strings.Fields(g.run(g.origin, nil, "git", "for-each-ref", "--format=%(objectname)", "refs/tags/approve")) {
+		id, err := ParseHash(text)
+		if err != nil {
+			g.tb.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
 }

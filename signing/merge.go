@@ -278,3 +278,33 @@ func (m mergeShape) follows(v []version) bool {
 	}
 	return result == v[0]
 }
+
+// checkForge refuses what a forge may not sign: everything but a merge of two
+// parents with one merge base that changes nothing by itself.
+func (j *judge) checkForge(c *Commit, who Approval) error {
+	switch len(c.Parents) {
+	case 2:
+	case 0, 1:
+		return refuse(ReasonMerge, "%s is a forge and may sign clean merges only, and this is none: squashing, rebasing and editing "+
+			"on the forge's pages make commits that no person signed. Use a merge commit, or merge and sign on your own machine", who.Signer)
+	default:
+		return refuse(ReasonMerge, "%s is a forge and may merge one branch at a time, this merge has %d parents", who.Signer, len(c.Parents))
+	}
+	bases, err := j.history.mergeBases(c.Parents[:1], c.Parents[1])
+	if err != nil {
+		return err
+	}
+	if len(bases) != 1 {
+		return refuse(ReasonMerge, "%s is a forge and may sign merges with one merge base only, this one has %d: merge and sign on your own machine",
+			who.Signer, len(bases))
+	}
+	own, err := j.history.ownChanges(c)
+	if err != nil {
+		return err
+	}
+	if len(own) > 0 {
+		return refuse(ReasonMerge, "%s is a forge and may sign clean merges only: what the merge has at %s is in neither of its parents. "+
+			"Merge and sign on your own machine", who.Signer, showPath(own[0].path))
+	}
+	return nil
+}

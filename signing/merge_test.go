@@ -29,14 +29,21 @@ func longPast(tb testing.TB, commits int) (r *testRepo, first, anchor Hash) {
 	return r, first, anchor
 }
 
-// TestApprovalReach lets a trailer name commits so far back and no further:
-// what a bogus name costs is bounded.
+// TestApprovalReach lets an approval name the commit that brought what waits,
+// however long ago, and of those behind it the newest: what a bogus name costs
+// is bounded.
 func TestApprovalReach(t *testing.T) {
-	r, first, anchor := longPast(t, approvalReach)
-	c, _ := ReadCommit(r, anchor)
-	waiting := r.commit("carol", "Waiting", nil, anchor)
-	for named, approved := range map[Hash]bool{anchor: true, c.Parents[0]: true, first: false} {
-		v := r.verify(Position{Commit: anchor, Anchor: true}, r.commit("bob", approves("Yes", named, "shop"), nil, waiting))
+	r, from := started(t)
+	waiting := r.commit("carol", "Waiting", shop("2"), from.Commit)
+	early := r.commit("carol", "Early", edits{"README.md": "x"}, waiting)
+	tip := early
+	for i := range approvalReach + 2 {
+		tip = r.commit("carol", fmt.Sprint("More ", i), nil, tip)
+	}
+	at := r.verify(from, tip)
+	c, _ := ReadCommit(r, tip)
+	for named, approved := range map[Hash]bool{tip: true, c.Parents[0]: true, waiting: true, early: false, from.Commit: false} {
+		v := r.verify(at.Position, r.commit("bob", approves("Yes", named, "shop"), nil, tip))
 		if v.Refusal != nil || (len(v.Pending) == 0) != approved {
 			t.Errorf("%s: %s", r.subject(named), r.show(v))
 		}

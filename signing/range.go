@@ -1,6 +1,8 @@
 package signing
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,7 +24,13 @@ func Verify(src Source, from Position, tip Hash, opts Options) (*Verdict, error)
 		return nil, fmt.Errorf("judge from accepted commit %s: %w", from.Commit, err)
 	}
 	defer j.signatures.stop()
+	if err := j.revisit(); err != nil {
+		return nil, fmt.Errorf("judge tags at accepted commit %s: %w", from.Commit, err)
+	}
 	chain, err := j.history.chain(from.Commit, tip)
+	if _, detached := asRefusal(err); detached {
+		chain, err = j.reanchor(tip, err)
+	}
 	if err != nil {
 		return j.finish(Hash{}, err)
 	}
@@ -100,6 +108,14 @@ type judge struct {
 
 	commits  []SignedCommit
 	approved map[string]bool
+	counted  map[Hash]bool // the offered tags that counted
+
+	tags  tagOffers
+	sides map[Hash][]Hash // what merges on the chain brought in
+	hold  *hold           // the trust change that is not approved yet; nil mostly
+
+	reanchored *Reanchored
+	awaits     *Pending // what the refusal waits for
 }
 
 func newJudge(src Source, from Position, opts Options) (*judge, error) {
@@ -121,6 +137,9 @@ func newJudge(src Source, from Position, opts Options) (*judge, error) {
 		anchor:     from.Anchor,
 		units:      unitsOf(from),
 		approved:   make(map[string]bool),
+		counted:    make(map[Hash]bool),
+		tags:       newTagOffers(opts.Tags),
+		sides:      make(map[Hash][]Hash),
 	}
 	c, err := j.history.commit(from.Commit)
 	if err != nil {
@@ -144,23 +163,37 @@ func (j *judge) signer(id Hash) (Approval, error) {
 // stopped there. Chain is the first-parent commit that was looked at, zero when
 // the refused commit is one itself.
 func (j *judge) finish(chain Hash, stopped error) (*Verdict, error) {
-	v := &Verdict{
-		Position: Position{Commit: j.commit, Anchor: j.anchor, Units: unitsFrom(j.units)},
-		Commits:  j.commits,
-		Approved: slices.Sorted(maps.Keys(j.approved)),
-		Pending:  j.pending(),
-	}
-	if stopped == nil {
-		return v, nil
-	}
-	var r *refusalError
-	if !errors.As(stopped, &r) {
+	if _, refused := asRefusal(stopped); stopped != nil && !refused {
 		return nil, stopped
+	}
+	if j.hold != nil {
+		chain, stopped = Hash{}, j.rollBack()
+	}
+	v := &Verdict{
+		Position:   Position{Commit: j.commit, Anchor: j.anchor, Units: unitsFrom(j.units)},
+		Commits:    j.commits,
+		Approved:   slices.Sorted(maps.Keys(j.approved)),
+		Pending:    j.pending(),
+		Tags:       sortedHashes(j.counted),
+		Reanchored: j.reanchored,
+	}
+	r, refused := asRefusal(stopped)
+	if !refused {
+		return v, nil
 	}
 	v.Refusal = &Refusal{Commit: r.commit, Chain: chain, Reason: r.reason, Detail: r.detail}
 	if chain.IsZero() {
 		v.Refusal.Chain = r.commit
 	}
-	v.Refusal.Advice = advice(v.Refusal, j.commit, j.opts.Branch)
+	v.Refusal.Advice = advice(v.Refusal, j)
+	if j.awaits != nil {
+		v.Pending = append(v.Pending, *j.awaits)
+		slices.SortFunc(v.Pending, func(a, b Pending) int { return cmp.Compare(a.Unit, b.Unit) })
+	}
 	return v, nil
+}
+
+// sortedHashes returns the members of a set, nil for none.
+func sortedHashes(set map[Hash]bool) []Hash {
+	return slices.SortedFunc(maps.Keys(set), func(a, b Hash) int { return bytes.Compare(a[:], b[:]) })
 }

@@ -238,6 +238,13 @@ type refusalError struct {
 
 func (r *refusalError) Error() string { return string(r.reason) + ": " + r.detail }
 
+// asRefusal returns the verdict that an error carries, if it does.
+func asRefusal(err error) (*refusalError, bool) {
+	var r *refusalError
+	found := errors.As(err, &r)
+	return r, found
+}
+
 // refuse makes a refusalError.
 func refuse(reason Reason, format string, args ...any) error {
 	return &refusalError{reason: reason, detail: fmt.Sprintf(format, args...)}

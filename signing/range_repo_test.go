@@ -220,6 +220,72 @@ func (r *testRepo) verify(from Position, tip Hash) *Verdict {
 	return v
 }
 
+// tag makes a signed tag of a commit; by nobody for "".
+func (r *testRepo) tag(by, name string, named Hash, message string) Hash {
+	return r.put(TagObject, r.tagData(by, name, named, message))
+}
+
+func (r *testRepo) tagData(by, name string, named Hash, message string) []byte {
+	r.clock++
+	who := Ident{Name: "Someone", Email: "someone@example.com", Time: time.Unix(r.clock, 0).In(time.FixedZone("+0000", 0))}
+	t := &Tag{Object: named, Type: CommitObject, Name: name, Tagger: who, Message: message + "\n"}
+	data := encodeTag(t)
+	if by == "" {
+		return data
+	}
+	return append(data, r.sign(by, data)...)
+}
+
+// rootText is a policy with a root of several people: two of whom it takes a
+// number. Shop takes two approvals, everything else one.
+func (r *testRepo) rootText(version, threshold int, root ...string) string {
+	lines := []string{
+		fmt.Sprintf("version: %d", version),
+		fmt.Sprintf("root: {threshold: %d, signers: [%s]}", threshold, strings.Join(root, ", ")),
+		"signers:",
+	}
+	for _, name := range []string{"alice", "bob", "carol"} {
+		lines = append(lines, fmt.Sprintf("  %s: {keys: [%q, %q]}", name, r.public(name), r.public(name+"-laptop")))
+	}
+	lines = append(lines,
+		fmt.Sprintf("  ci: {class: bot, keys: [%q]}", r.public("ci")),
+		fmt.Sprintf("  hub: {class: forge, keys: [%q]}", r.public("hub")),
+		"rules:",
+		`  - {paths: ["deployments/*/**"]}`,
+		`  - {paths: ["deployments/shop/**"], approvals: 2}`,
+		`  - {paths: ["deployments/*/images.env"], signers: [ci]}`,
+	)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// rooted is started with that policy: two of alice and bob are root. Extra are
+// lines at the end of trust.yaml.
+func rooted(tb testing.TB, extra ...string) (*testRepo, Position) {
+	r := newTestRepo(tb)
+	text := r.rootText(1, 2, "alice", "bob")
+	for _, line := range extra {
+		text += line + "\n"
+	}
+	anchor := r.commit("", "Anchor", edits{"trust.yaml": text, "README.md": "fleet"})
+	start := edits{"deployments/shop/compose.yaml": "shop 1", "deployments/blog/compose.yaml": "blog 1"}
+	tip := r.commit("bob", "Start\n\nDeploy-Target: main", start, anchor)
+	v := r.verifyTags(Position{Commit: anchor, Anchor: true}, tip, r.tag("alice", "approve/shop/start", tip, "yes"))
+	if v.Refusal != nil || len(v.Pending) != 0 {
+		tb.Fatalf("start: refusal %+v, pending %+v", v.Refusal, v.Pending)
+	}
+	return r, v.Position
+}
+
+// verifyTags is verify with tags.
+func (r *testRepo) verifyTags(from Position, tip Hash, tags ...Hash) *Verdict {
+	r.tb.Helper()
+	v, err := Verify(r, from, tip, Options{Now: testNow, MaxStep: 8, Tags: tags})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return v
+}
+
 // replace stores a tree with one existing file changed.
 func (r *testRepo) replace(tree Hash, path, content string) Hash {
 	entries, err := ReadTree(r, tree)
@@ -238,6 +304,11 @@ func (r *testRepo) replace(tree Hash, path, content string) Hash {
 
 // subject names a commit in expected texts.
 func (r *testRepo) subject(id Hash) string {
+	if r.objects[id].Type == TagObject {
+		if tag, err := DecodeTag(r.objects[id].Data); err == nil {
+			return tag.Name
+		}
+	}
 	c, err := ReadCommit(r, id)
 	if err != nil {
 		return id.Short()
@@ -275,6 +346,13 @@ func (r *testRepo) show(v *Verdict) string {
 	for _, p := range v.Pending {
 		fmt.Fprintf(&b, "%s waits: %s; has %s, needs %d of %s\n", p.Unit,
 			strings.Join(p.Paths, " "), strings.Join(p.Have, " "), p.Need, strings.Join(p.Eligible, " "))
+	}
+	if v.Reanchored != nil {
+		fmt.Fprintf(&b, "reanchored from %s to %s by %s\n", r.subject(v.Reanchored.From), r.subject(v.Reanchored.To),
+			r.showSigners(v.Reanchored.Signers))
+	}
+	for _, id := range v.Tags {
+		fmt.Fprintf(&b, "tag %s\n", r.subject(id))
 	}
 	if v.Refusal != nil {
 		fmt.Fprintf(&b, "refused: %s, %s\n", r.subject(v.Refusal.Commit), v.Refusal.Reason)

@@ -3,6 +3,7 @@ package signing
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -21,6 +22,13 @@ type step struct {
 	claims   []claim
 	commits  []SignedCommit
 	trust    *Trust // the new one, when the step changes it
+
+	mergeTags  []*tagOffer
+	counted    []Hash      // the offered tags that counted
+	first      *Approval   // who signed the anchor's first descendant
+	targeted   bool        // the chain's commit is signed for this branch
+	untargeted []newChange // changes that are not, by themselves
+	revisit    bool        // only what waits is judged again
 }
 
 // advance judges the next commit of the chain and moves the position to it. On
@@ -35,10 +43,19 @@ func (j *judge) advance(id Hash) error {
 			return blame(member, err)
 		}
 	}
-	if err := s.settle(); err != nil {
+	if err := s.checkTarget(); err != nil {
 		return blame(id, err)
 	}
-	return nil
+	if s.trust != nil {
+		j.openHold(s)
+	}
+	if err := s.settle(); err != nil {
+		if s.trust != nil {
+			j.hold = nil
+		}
+		return blame(id, err)
+	}
+	return blame(id, j.collect(s))
 }
 
 // open reads the chain's commit and finds what it brings in. Its signature is
@@ -56,10 +73,11 @@ func (s *step) open(id Hash) error {
 		return err
 	}
 	s.surface = surfaceOf(s.root)
-	if len(s.commit.Parents) > 1 {
+	if len(s.commit.Parents) > 1 && !j.trust.FirstParent {
 		if s.members, err = j.history.newCommits(id, j.opts.MaxStep-1); err != nil {
 			return err
 		}
+		j.sides[id] = s.members
 		j.signatures.check(s.members, j.trust)
 	}
 	s.members = append(s.members, id)
@@ -82,7 +100,7 @@ func (s *step) member(id Hash) error {
 	if err != nil {
 		return err
 	}
-	changes, err := j.history.ownChanges(c)
+	changes, err := s.changesOf(c, who)
 	if err != nil {
 		return err
 	}
@@ -92,21 +110,101 @@ func (s *step) member(id Hash) error {
 	held := s.inherit(c)
 	for _, change := range changes {
 		if change.area != areaTrust {
-			held[change.path] = []vouch{{content: change.now, signers: []Approval{who}}}
+			held[change.path] = []vouch{{content: change.now, signers: j.trust.vouchers(who)}}
 		}
 	}
-	if j.anchor && id == s.commit.ID {
-		if err := s.vouchForAll(held, who); err != nil {
+	if id == s.commit.ID {
+		if err := s.vouchOnChain(held, who); err != nil {
 			return err
 		}
 	}
 	s.vouches[id] = held
-	s.claims = append(s.claims, claimsOf(c, who, maxClaims-len(s.claims))...)
-	s.commits = append(s.commits, SignedCommit{
-		Commit: id, Signer: who.Signer, Key: who.Key,
-		TrustVersion: j.trust.Version, Subject: showSubject(c), Paths: len(changes),
-	})
+	s.note(c, changes, who)
 	return nil
+}
+
+// changesOf returns what a commit changes by itself: of a merge that vouches
+// for what it merges, all that it brings in.
+func (s *step) changesOf(c *Commit, who Approval) ([]change, error) {
+	j := s.judge
+	if j.trust.isForge(who.Signer) {
+		if err := j.checkForge(c, who); err != nil {
+			return nil, err
+		}
+	}
+	if j.trust.FirstParent && len(c.Parents) > 1 {
+		return j.history.changes([]surface{s.surface, j.surface}, same)
+	}
+	return j.history.ownChanges(c)
+}
+
+// vouchers is the signer of a change, unless his signature vouches for nothing.
+func (t *Trust) vouchers(who Approval) []Approval {
+	if t.isForge(who.Signer) {
+		return nil
+	}
+	return []Approval{who}
+}
+
+// vouchOnChain makes the signer of the chain's commit vouch for what that
+// stands for beyond its own changes: everything behind the anchor, and what a
+// merge brings in where merging approves.
+func (s *step) vouchOnChain(held vouches, who Approval) error {
+	j := s.judge
+	if j.anchor {
+		if !j.trust.isForge(who.Signer) {
+			s.first = &who
+		}
+		return s.vouchForAll(held, who)
+	}
+	if !j.trust.MergesApprove || len(s.commit.Parents) < 2 || j.trust.isForge(who.Signer) {
+		return nil
+	}
+	brought, err := j.history.changes([]surface{s.surface, j.surface}, same)
+	if err != nil {
+		return err
+	}
+	for _, change := range brought {
+		if change.area != areaTrust {
+			held.add(change.path, []vouch{{content: change.now, signers: []Approval{who}}})
+		}
+	}
+	return nil
+}
+
+// note remembers what a good commit says.
+func (s *step) note(c *Commit, changes []change, who Approval) {
+	trust := s.judge.trust
+	if !trust.isForge(who.Signer) {
+		s.claims = append(s.claims, claimsOf(c, who, maxClaims-len(s.claims))...)
+	}
+	if tags := mergeTags(c); len(s.mergeTags)+len(tags) <= maxClaims {
+		s.mergeTags = append(s.mergeTags, tags...)
+	}
+	s.noteTarget(c, changes, who)
+	made := SignedCommit{
+		Commit: c.ID, Signer: who.Signer, Key: who.Key,
+		TrustVersion: trust.Version, Subject: showSubject(c), Paths: len(changes),
+	}
+	if !trust.isForge(who.Signer) {
+		made.RollbackFloor = slices.Contains(c.Trailers("Rollback-Floor"), "true")
+	}
+	if trust.isRoot(who.Signer) {
+		made.AllowPrune = allowPrune(c)
+	}
+	s.commits = append(s.commits, made)
+}
+
+// allowPrune reads the trailer "Allow-Prune: N"; of several the highest.
+func allowPrune(c *Commit) int {
+	most := 0
+	for _, value := range c.Trailers("Allow-Prune") {
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err == nil && value[0] != '0' && value[0] != '+' {
+			most = max(most, int(n))
+		}
+	}
+	return most
 }
 
 // maxSubject bounds, in bytes, the subject in a SignedCommit.

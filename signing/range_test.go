@@ -162,11 +162,10 @@ func trustCases() []refusalCase {
 			change["keys/bob.pub"] = gone
 			return change
 		})},
-		{"locks root out", ReasonTrust, "nobody locks the door", edited("alice", "root: {signers: [alice]}", "root: {signers: [carol]}")},
-		{"revokes root's key", ReasonTrust, "nobody locks the door", trust("alice", func(r *testRepo) edits {
+		{"revokes root's key", ReasonTrust, "Nobody locks the door", trust("alice", func(r *testRepo) edits {
 			return edits{"trust.yaml": r.trustText(2, "revoked:", fmt.Sprintf("  - {key: %q}", r.fingerprint("alice")))}
 		})},
-		{"ends root's time", ReasonTrust, "nobody locks the door", trust("alice", func(r *testRepo) edits {
+		{"ends root's time", ReasonTrust, "Nobody locks the door", trust("alice", func(r *testRepo) edits {
 			key := fmt.Sprintf("alice: {keys: [%q]", r.public("alice"))
 			return edits{"trust.yaml": strings.Replace(r.trustText(2), key, key+", valid_until: 2026-11-22", 1)}
 		})},

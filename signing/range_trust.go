@@ -2,10 +2,13 @@ package signing
 
 import "strings"
 
-// changeTrust judges a change of trust.yaml or keys/: alone in its commit, by
-// root of the old and of the new policy, one version on.
+// changeTrust judges a change of trust.yaml or keys/: alone in its commit, by a
+// root signer, one version on. Whether enough of root approve it, hold says.
 func (s *step) changeTrust(who Approval) error {
 	j := s.judge
+	if j.hold != nil {
+		return refuse(ReasonTrust, "the trust change before it is not approved yet")
+	}
 	if len(s.commit.Parents) != 1 {
 		return refuse(ReasonTrust, "a merge changes trust.yaml or keys/ by itself; they change alone in a commit of their own")
 	}
@@ -31,9 +34,9 @@ func (s *step) changeTrust(who Approval) error {
 	if next.Version != j.trust.Version+1 {
 		return refuse(ReasonTrust, "trust.yaml: version is %d, want %d: one more than before", next.Version, j.trust.Version+1)
 	}
-	if !next.isRoot(who.Signer) || !next.stands(who) || !next.signer(who.Signer).validAt(j.opts.Now) {
-		return refuse(ReasonTrust, "%s with the key %s is not root by the new trust.yaml: who changes it must stay root, "+
-			"so that nobody locks the door behind himself", who.Signer, who.Key)
+	if able := next.usableRoot(j.opts.Now); len(able) < next.RootThreshold {
+		return refuse(ReasonTrust, "by the new trust.yaml %d root signers can sign, and it takes %d: it would never change again. "+
+			"Nobody locks the door behind himself", len(able), next.RootThreshold)
 	}
 	s.trust = next
 	return nil

@@ -304,17 +304,16 @@ func TestPending(t *testing.T) {
 		"deployments/lone/compose.yaml": "1",
 	}, from.Commit)
 	v := r.verify(from, two)
-	command := `git commit --allow-empty -S -m "Approve %s" --trailer "Approves: ` + two.String() + ` %s" && git push`
+	name := "approve/shop/" + two.Short() + "-2"
 	want := []Pending{{
 		Unit: "lone", Revision: two, Have: []string{"carol"}, Need: 1,
-		Paths:   []string{"deployments/lone/compose.yaml"},
-		Reason:  "deployments/lone/compose.yaml: signed by carol; by trust.yaml nobody may approve deployments/lone/compose.yaml now: root must change trust.yaml",
-		Command: fmt.Sprintf(command, "lone", "lone"),
+		Paths:  []string{"deployments/lone/compose.yaml"},
+		Reason: "deployments/lone/compose.yaml: signed by carol; by trust.yaml nobody may approve deployments/lone/compose.yaml now: root must change trust.yaml",
 	}, {
 		Unit: "shop", Revision: two, Have: []string{"carol"}, Need: 1, Eligible: []string{"bob"},
 		Paths:   []string{"deployments/shop/.env", "deployments/shop/compose.yaml"},
 		Reason:  "deployments/shop/.env and 1 more: signed by carol; waits for the signature of bob",
-		Command: fmt.Sprintf(command, "shop", "shop"),
+		Command: `git fetch origin && git tag -s -m "Approve shop" ` + name + " " + two.String() + " && git push origin refs/tags/" + name,
 	}}
 	if diff := cmp.Diff(want, v.Pending); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -206,20 +206,11 @@ func (r *reviewer) require(byRule map[*rule]*Requirement, path string, have []Ap
 	decides := r.trust.rule(path)
 	need := byRule[decides]
 	if need == nil {
-		byRule[decides] = &Requirement{Need: r.trust.reviewNeed(path), Eligible: r.trust.approvers(path, r.now), Have: names, Paths: []string{path}}
+		byRule[decides] = &Requirement{Need: r.trust.needed(path), Eligible: r.trust.approvers(path, r.now), Have: names, Paths: []string{path}}
 		return
 	}
 	need.Paths = append(need.Paths, path)
 	need.Have = slices.DeleteFunc(need.Have, func(n string) bool { return !slices.Contains(names, n) })
-}
-
-// reviewNeed is how many people have to sign the path. Where no rule decides,
-// which cluster.yaml alone can be, root does.
-func (t *Trust) reviewNeed(path string) int {
-	if r := t.rule(path); r != nil {
-		return r.approvals
-	}
-	return t.RootThreshold
 }
 
 // trustFiles reviews a change of trust.yaml and keys/: by root of the policy in
@@ -263,13 +254,7 @@ func (r *reviewer) refuseTrust(format string, args ...any) {
 
 // byRoot is what a policy asks of its root.
 func (r *reviewer) byRoot(t *Trust, paths []string) Requirement {
-	need := Requirement{Need: t.RootThreshold, Paths: paths}
-	for _, name := range t.Root {
-		if s := t.signer(name); s != nil && s.validAt(r.now) {
-			need.Eligible = append(need.Eligible, name)
-		}
-	}
-	return need
+	return Requirement{Need: t.RootThreshold, Eligible: t.usableRoot(r.now), Paths: paths}
 }
 
 // LoadTreeTrust reads the policy of a tree that is in no commit yet. An error

@@ -213,21 +213,50 @@ func (t *Trust) mayApprove(path, signer string) bool {
 	return s != nil && s.Class == Person
 }
 
-// approvers names who may approve the path now: signers whose time is not up
-// and who have a key that is not revoked. Sorted.
+// needed is the number of approvals that the path asks for.
+func (t *Trust) needed(path string) int {
+	if r := t.rule(path); r != nil {
+		return r.approvals
+	}
+	return t.RootThreshold
+}
+
+// approvers names who may approve the path now. Sorted.
 func (t *Trust) approvers(path string, now time.Time) []string {
 	var names []string
 	for i := range t.Signers {
-		s := &t.Signers[i]
-		usable := slices.ContainsFunc(s.Keys, func(k Key) bool {
-			_, revoked := t.revoked[k.Fingerprint]
-			return !revoked && k.checkTime(now) == nil
-		})
-		if usable && s.validAt(now) && t.mayApprove(path, s.Name) {
+		if s := &t.Signers[i]; t.usable(s, now) && t.mayApprove(path, s.Name) {
 			names = append(names, s.Name)
 		}
 	}
 	return names
+}
+
+// usable reports whether the signer's time is not up and one of his keys is
+// valid and not revoked.
+func (t *Trust) usable(s *Signer, now time.Time) bool {
+	return s.validAt(now) && slices.ContainsFunc(s.Keys, func(k Key) bool {
+		_, revoked := t.revoked[k.Fingerprint]
+		return !revoked && k.checkTime(now) == nil
+	})
+}
+
+// usableRoot names the root signers who can sign now. Sorted.
+func (t *Trust) usableRoot(now time.Time) []string {
+	var names []string
+	for _, name := range t.Root {
+		if t.usable(t.signer(name), now) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// isForge reports whether the signer is a forge, whose signature approves
+// nothing.
+func (t *Trust) isForge(signer string) bool {
+	s := t.signer(signer)
+	return s != nil && s.Class == Forge
 }
 
 // isRoot reports whether the signer belongs to root.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -149,15 +150,22 @@ func (v vouches) clone() vouches {
 type unitState struct {
 	revision Hash
 	tree     Hash
+	at       time.Time
 	signers  []Approval
+	grounds  []Ground
 	vouched  map[string]vouch // by path, for each that differs from the approved content
+	since    Hash             // the chain's commit that brought the content that waits
+	waits    Hash             // that content, zero for a removed unit
 }
 
 // unitsOf reads the units of a position.
 func unitsOf(p Position) map[string]unitState {
 	units := make(map[string]unitState, len(p.Units))
 	for name, u := range p.Units {
-		s := unitState{revision: u.Revision, tree: u.Tree, signers: u.Signers}
+		s := unitState{
+			revision: u.Revision, tree: u.Tree, at: u.At, signers: u.Signers, grounds: u.Grounds,
+			since: u.Since, waits: u.Waits,
+		}
 		if len(u.Vouched) > 0 {
 			s.vouched = make(map[string]vouch, len(u.Vouched))
 		}
@@ -176,7 +184,10 @@ func unitsFrom(units map[string]unitState) map[string]Unit {
 	}
 	made := make(map[string]Unit, len(units))
 	for name, s := range units {
-		u := Unit{Revision: s.revision, Tree: s.tree, Signers: s.signers}
+		u := Unit{
+			Revision: s.revision, Tree: s.tree, At: s.at, Signers: s.signers, Grounds: s.grounds,
+			Since: s.since, Waits: s.waits,
+		}
 		for _, path := range slices.Sorted(maps.Keys(s.vouched)) {
 			v := s.vouched[path]
 			u.Vouched = append(u.Vouched, Vouch{

@@ -77,14 +77,10 @@ func (s *step) settle() error {
 	if err != nil {
 		return err
 	}
-	byUnit, err := s.claimed()
-	if err != nil {
-		return err
-	}
 	results := make(map[string]unitState, len(names))
 	var approved []string
 	for _, name := range names {
-		state, moved, err := s.judgeUnit(name, trust, byUnit[name])
+		state, moved, err := s.judgeUnit(name, trust)
 		if err != nil {
 			return err
 		}
@@ -105,6 +101,21 @@ func (s *step) trustAfter() *Trust {
 	return s.judge.trust
 }
 
+// revisit judges the units that wait at the accepted commit again when tags
+// are offered: one that came later is an advance of its own.
+func (j *judge) revisit() error {
+	waiting := slices.ContainsFunc(slices.Collect(maps.Values(j.units)), func(u unitState) bool { return len(u.vouched) > 0 })
+	if j.anchor || !waiting || len(j.tags.ids) == 0 {
+		return nil
+	}
+	c, err := j.history.commit(j.commit)
+	if err != nil {
+		return err
+	}
+	s := &step{judge: j, commit: c, surface: j.surface, vouches: make(map[Hash]vouches), revisit: true}
+	return s.settle()
+}
+
 // apply moves the position. Nothing can fail any more.
 func (s *step) apply(trust *Trust, results map[string]unitState, approved []string) {
 	j := s.judge
@@ -122,6 +133,9 @@ func (s *step) apply(trust *Trust, results map[string]unitState, approved []stri
 		j.trust = trust
 		j.signatures.forget()
 	}
+	for _, id := range s.counted {
+		j.counted[id] = true
+	}
 	j.commits = append(j.commits, s.commits...)
 	j.commit, j.surface, j.anchor = s.commit.ID, s.surface, false
 }
@@ -136,23 +150,42 @@ func (s *step) touched() ([]string, error) {
 			names[unit] = true
 		}
 	}
-	for _, c := range s.claims {
-		names[c.unit] = true
-	}
 	for name, state := range j.units {
-		if s.trust != nil && len(state.vouched) > 0 {
+		again := j.anchor // everything counts as changed
+		if len(state.vouched) > 0 && !again {
+			var err error
+			if again, err = s.offered(name); err != nil {
+				return nil, err
+			}
+		}
+		if again {
 			names[name] = true
 		}
 	}
 	if j.surface[surfaceCluster] != s.surface[surfaceCluster] {
 		names[ClusterUnit] = true
 	}
-	if len(s.commit.Parents) > 1 {
+	if len(s.commit.Parents) > 1 && !s.revisit {
 		if err := j.history.differingFolders(j.surface, s.surface, names); err != nil {
 			return nil, err
 		}
 	}
 	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// offered reports whether the step brings something that could approve a unit
+// that waits: another policy, or an approval. Approvals of commits that came
+// before were looked at when these came.
+func (s *step) offered(unit string) (bool, error) {
+	if s.trust != nil || s.revisit ||
+		slices.ContainsFunc(s.claims, func(c claim) bool { return inScope(c.unit, unit) }) ||
+		slices.ContainsFunc(s.mergeTags, func(o *tagOffer) bool { return inScope(o.scope, unit) }) {
+		return true, nil
+	}
+	offers, err := s.judge.tags.forUnit(s.judge.history, unit)
+	return slices.ContainsFunc(offers, func(o *tagOffer) bool {
+		return slices.Contains(s.members, o.tag.Object)
+	}), err
 }
 
 // differingFolders adds the names of the folders below deployments/ whose
@@ -200,74 +233,4 @@ func (h *history) unitVersion(s surface, unit string) (version, error) {
 		}
 	}
 	return version{}, nil
-}
-
-// judgeUnit works out the state of a unit at the chain's commit, and whether
-// its approved revision moves there.
-func (s *step) judgeUnit(name string, trust *Trust, claims []Approval) (unitState, bool, error) {
-	j := s.judge
-	state := j.units[name]
-	here, err := j.history.unitVersion(s.surface, name)
-	if err != nil {
-		return state, false, err
-	}
-	vouched := make(map[string]vouch)
-	var counted []Approval
-	waiting := false
-	err = j.history.eachDifference(name, state.tree, here, func(path string, now version) error {
-		if !now.id.IsZero() && !isFile(now.mode) {
-			return refuse(ReasonMalformed, "%s has the mode %o: only plain files can be deployed", path, now.mode)
-		}
-		var signers []Approval
-		if before := state.vouched[path]; before.content == now {
-			for _, a := range before.signers {
-				if a.Tree.IsZero() || a.Tree == wholeUnit(here) {
-					signers = append(signers, a)
-				}
-			}
-		}
-		signers = append(signers, s.vouches[s.commit.ID].of(path, now)...)
-		signers = oneOfEach(append(signers, claims...))
-		vouched[path] = vouch{content: now, signers: signers}
-		good := trust.counting(path, signers)
-		counted = append(counted, good...)
-		waiting = waiting || len(good) == 0
-		return nil
-	})
-	switch {
-	case err != nil:
-		return state, false, err
-	case waiting:
-		state.vouched = vouched
-		return state, false, nil
-	case len(vouched) == 0: // nothing differs, or nothing but empty folders
-		state.vouched = nil
-		return state, false, nil
-	}
-	return unitState{revision: s.commit.ID, tree: here.id, signers: distinct(counted)}, true, nil
-}
-
-// eachDifference calls visit for every path of a unit whose content differs
-// from the approved one.
-func (h *history) eachDifference(unit string, approved Hash, here version, visit func(path string, now version) error) error {
-	at := place{path: clusterFile, versions: []version{here, {mode: here.mode, id: approved}}}
-	if unit != ClusterUnit {
-		at.path, at.tree = deployDir+"/"+unit, true
-	}
-	if here.id == approved {
-		return nil
-	}
-	c := comparison{read: h.tree, settled: same}
-	return c.walk([]place{at}, func(path string, versions []version) error { return visit(path, versions[0]) })
-}
-
-// counting returns those of the approvals that count for the path.
-func (t *Trust) counting(path string, approvals []Approval) []Approval {
-	var good []Approval
-	for _, a := range approvals {
-		if t.stands(a) && t.mayApprove(path, a.Signer) {
-			good = append(good, a)
-		}
-	}
-	return good
 }

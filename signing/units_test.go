@@ -390,19 +390,23 @@ func TestApprovals(t *testing.T) {
 // verifyPiecewise judges a range in several goes, cut behind the chain's i-th
 // commit where cut(i) says so, and adds the verdicts up. Positions travel
 // through JSON, as they do in a node's trust store.
-func (r *testRepo) verifyPiecewise(from Position, tip Hash, cut func(i int) bool) *Verdict {
+// A trust change that waits is no end: what follows may approve it.
+func (r *testRepo) verifyPiecewise(from Position, tip Hash, cut func(i int) bool, tags ...Hash) *Verdict {
 	r.tb.Helper()
 	chain, err := newHistory(r).chain(from.Commit, tip)
 	if err != nil {
-		return r.verify(from, tip)
+		return r.verifyTags(from, tip, tags...)
 	}
 	total := &Verdict{Position: from}
-	approved := make(map[string]bool)
+	approved, counted := make(map[string]bool), make(map[Hash]bool)
 	for i, id := range chain {
 		if id != tip && !cut(i) {
 			continue
 		}
-		v := r.verify(total.Position, id)
+		v := r.verifyTags(total.Position, id, tags...)
+		for _, tag := range v.Tags {
+			counted[tag] = true
+		}
 		total.Commits = append(total.Commits, v.Commits...)
 		for _, name := range v.Approved {
 			approved[name] = true
@@ -416,10 +420,11 @@ func (r *testRepo) verifyPiecewise(from Position, tip Hash, cut func(i int) bool
 		if err := json.Unmarshal(text, &total.Position); err != nil {
 			r.tb.Fatal(err)
 		}
-		if v.Refusal != nil {
+		if v.Refusal != nil && v.Refusal.Reason != ReasonTrustPending {
 			break
 		}
 	}
+	total.Tags = sortedHashes(counted)
 	total.Approved = slices.Sorted(maps.Keys(approved))
 	return total
 }

@@ -42,11 +42,28 @@ type Unit struct {
 	// Tree is the unit's content at Revision: the folder's tree id, or the
 	// blob id of cluster.yaml. Zero: absent (never approved, or removed).
 	Tree Hash `json:"tree"`
+	// At is the entry's time at which Revision was approved; zero when it is
+	// not known.
+	At time.Time `json:"at,omitzero"`
 	// Signers approved Revision.
 	Signers []Approval `json:"signers,omitempty"`
+	// Grounds says whose approvals the paths rested on that changed with
+	// Revision: the first hundred, for judging them again (Trust.Judge).
+	Grounds []Ground `json:"grounds,omitempty"`
+	// Since is the commit on the branch that brought the content that waits,
+	// Waits that content as Tree has it. Both are zero when nothing waits;
+	// Waits is zero for a removed unit too.
+	Since Hash `json:"since,omitzero"`
+	Waits Hash `json:"waits,omitzero"`
 	// Vouched lists, for each path of the unit that differs from the
 	// approved content, who signed its present content. Sorted by path.
 	Vouched []Vouch `json:"vouched,omitempty"`
+}
+
+// Ground says who approved some paths of a unit, by their names in trust.yaml.
+type Ground struct {
+	Paths   []string `json:"paths"`
+	Signers []string `json:"signers"`
 }
 
 // Approval names one signer whose signature counted, and where it stands.
@@ -58,8 +75,8 @@ type Approval struct {
 	Key string `json:"key"`
 	// Commit is the signed object.
 	Commit Hash `json:"commit"`
-	// Tree is set when the signer approved the unit as a whole, by a trailer:
-	// the content it named, git's empty tree for a removed unit. Such an
+	// Tree is set when the signer approved the unit as a whole, by a tag or a
+	// trailer: the content it named, git's empty tree for a removed unit. Such an
 	// approval is void once the unit's content is another. Zero: the signer
 	// changed the path, and approves that content of it.
 	Tree Hash `json:"tree,omitzero"`
@@ -85,8 +102,16 @@ type Verdict struct {
 	Commits []SignedCommit
 	// Approved names the units whose approved revision moved, sorted.
 	Approved []string
-	// Pending lists the units that wait for a signature, sorted by unit.
+	// Pending lists the units that wait for a signature, sorted by unit:
+	// deployments and ClusterUnit as they stand at Position, and TrustUnit or
+	// ReanchorUnit when Refusal is that one waits.
 	Pending []Pending
+	// Tags lists those of Options.Tags that counted, sorted. The same range
+	// judged with these alone has the same verdict.
+	Tags []Hash
+	// Reanchored says that the position jumped to a rewritten history; nil
+	// mostly.
+	Reanchored *Reanchored
 	// Refusal says why the range was not accepted up to its tip; nil when it
 	// was.
 	Refusal *Refusal
@@ -103,16 +128,30 @@ type SignedCommit struct {
 	// Paths counts the paths that the commit itself changed below deployments/
 	// and keys/, cluster.yaml and trust.yaml; others are not looked at.
 	Paths int
+	// RollbackFloor says that it carries the trailer "Rollback-Floor: true":
+	// nothing goes back behind it.
+	RollbackFloor bool
+	// AllowPrune is the number in its trailer "Allow-Prune: N" when a root
+	// signer signed it; 0 otherwise.
+	AllowPrune int
+}
+
+// Reanchored is a jump from an accepted commit to one of a rewritten history,
+// which root ordered.
+type Reanchored struct {
+	From, To Hash
+	Signers  []Approval
 }
 
 // Pending is one unit whose newest content waits for approval.
 type Pending struct {
 	Unit string
-	// Revision is the commit that holds the waiting content.
+	// Revision is the commit on the branch that brought the waiting content:
+	// the one to approve.
 	Revision Hash
 	// Have names who signed so far, Need is the number of approvals the
 	// strictest of the waiting paths' rules asks for, Eligible who may give
-	// them, Paths the paths that wait. All sorted.
+	// those that lack, Paths the paths that wait. All sorted.
 	Have     []string
 	Need     int
 	Eligible []string
@@ -140,6 +179,8 @@ const (
 	ReasonNoRule        Reason = "no-rule"         // a path below deployments/ that no rule matches
 	ReasonMerge         Reason = "merge"           // a merge that the rules do not allow
 	ReasonTooLarge      Reason = "too-large"       // a limit was exceeded
+	ReasonTrustPending  Reason = "trust-pending"   // a trust change that waits for root's approvals
+	ReasonNoTarget      Reason = "no-target"       // require_target, and nobody signed that it is meant for this branch
 	ReasonTampered      Reason = "tampered-object" // bytes that do not match their id
 )
 
@@ -159,8 +200,14 @@ type Refusal struct {
 type Options struct {
 	// Now is the entry's time: valid_until is judged by it.
 	Now time.Time
-	// Branch is the branch's name as it stands in advice; default "main".
+	// Branch is the branch's name, as it stands in advice and in Deploy-Target
+	// trailers; default "main".
 	Branch string
+	// Tags are the ids of annotated tags offered as approvals, in any order.
+	// One that is malformed, unsigned, of another name than approve/<unit>/…,
+	// by nobody who counts or of anything but what waits counts for nothing and
+	// stops nothing. One that the source does not have is missing evidence.
+	Tags []Hash
 	// MaxStep is the number of commits that one first-parent step may bring
 	// in, itself included; default 500.
 	MaxStep int

@@ -28,6 +28,7 @@ func (p *Plaintext) Bytes() ([]byte, error) {
 		return writeYAML(p.root)
 	case JSON:
 		return writeJSON(p.root)
+	case Binary:
 	}
 	value, ok := p.root[0].value.(string)
 	if !ok {

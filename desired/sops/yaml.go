@@ -82,8 +82,9 @@ func yamlValue(n *yaml.Node, c *counter, depth int) (any, error) {
 		return yamlBranch(n, c, depth)
 	case yaml.ScalarNode:
 		return yamlScalar(n)
+	default:
+		return nil, fmt.Errorf("%w: unexpected YAML", ErrMalformed)
 	}
-	return nil, fmt.Errorf("%w: unexpected YAML", ErrMalformed)
 }
 
 func yamlBranch(n *yaml.Node, c *counter, depth int) (branch, error) {

@@ -65,6 +65,7 @@ type planner struct {
 	source    layers
 	plan      *Plan
 	changed   map[string]signing.UnitReview
+	gate      *signing.Trust                 // by which deployments are let in
 	old, next map[string]*desired.Deployment // what runs, and what is to take its place
 	refused   map[string]string              // by deployment, why it stays as it is
 	settings  *desired.Cluster               // new; nil: as before
@@ -95,9 +96,22 @@ func (p *planner) review() error {
 		p.changed[u.Unit] = u
 		p.plan.Units = append(p.plan.Units, unitOf(u))
 	}
-	if _, trust := p.changed[signing.TrustUnit]; trust && len(p.changed) > 1 {
+	p.gate = p.Trust
+	if p.Trust.RequireTarget && len(p.changed) > 0 {
+		p.plan.Warnings = append(p.plan.Warnings,
+			"trust.yaml says require_target: the commit needs the trailer \"Deploy-Target: <branch>\", or an approval by tag")
+	}
+	if _, trust := p.changed[signing.TrustUnit]; !trust || p.plan.Whole {
+		return nil
+	}
+	if len(p.changed) > 1 {
 		p.plan.Warnings = append(p.plan.Warnings,
 			"trust.yaml and keys/ change alone in their commit: push that first; all else here is judged by the policy in force")
+		return nil
+	}
+	// Alone it is what will be in force, and may let in what was refused before.
+	if p.gate, err = signing.LoadTreeTrust(p.source, p.Tree.Root); err != nil {
+		return fmt.Errorf("read the new policy: %w", err)
 	}
 	return nil
 }
@@ -149,7 +163,7 @@ func (p *planner) compile() error {
 			}
 		case !tree.IsZero():
 			d, err := desired.CompileWith(signing.NewTreeFS(p.source, tree), name, "deployments/"+name, desired.Options{
-				Privileges: p.Trust.Privileges(name), ImagesPinned: p.Trust.ImagesPinned,
+				Privileges: p.gate.Privileges(name), ImagesPinned: p.gate.ImagesPinned,
 			})
 			if !p.invalid(name, err) {
 				p.next[name] = d
