@@ -237,6 +237,11 @@ const (
 	EventVoters             EventType = "voters"          // who votes has changed
 	EventPolicyOutdated     EventType = "policy-outdated" // a new policy would not approve what runs, or a compromised key did
 	EventReanchored         EventType = "reanchored"      // a node's operator moved its pin to a rewritten history
+	// EventNotified says who was told what: "told NAME: SUBJECT VALUE". A later
+	// leader reads it, and does not say it again.
+	EventNotified EventType = "notified"
+	// EventNotNotified says who could not be told, and why.
+	EventNotNotified EventType = "not-notified"
 )
 
 // Event is one such happening.

@@ -37,13 +37,13 @@ func ParseCluster(data []byte) (*Cluster, error) {
 					"windows":  notYet(rep),
 				})
 			},
+			"notifications": func(e entry, name string) { cluster.Notifications = readNotifications(e.value, name, rep) },
 			"registries":    func(e entry, name string) { cluster.Registries = readRegistries(e.value, name, rep) },
 			"ingress":       notYet(rep),
 			"rollout":       notYet(rep),
 			"placement":     notYet(rep),
 			"backup":        notYet(rep),
 			"upgrade":       notYet(rep),
-			"notifications": notYet(rep),
 			"prune": func(e entry, name string) {
 				rep.fields(e.value, name, map[string]func(entry, string){
 					"max_deployments": func(e entry, name string) { cluster.MaxPrune, _ = rep.integer(e.value, name, 1, maxPrune) },

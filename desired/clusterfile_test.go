@@ -52,7 +52,6 @@ rollout: {}
 placement: {}
 backup: {}
 upgrade: {}
-notifications: {}
 prune: {max_deployments: 0}
 `,
 		problems: `cluster.yaml:4: not supported yet: nodes.n.availability: drain
@@ -64,8 +63,7 @@ cluster.yaml:10: not supported yet: rollout
 cluster.yaml:11: not supported yet: placement
 cluster.yaml:12: not supported yet: backup
 cluster.yaml:13: not supported yet: upgrade
-cluster.yaml:14: not supported yet: notifications
-cluster.yaml:15: prune.max_deployments: must be a whole number from 1 to 10000`,
+cluster.yaml:14: prune.max_deployments: must be a whole number from 1 to 10000`,
 	},
 	{
 		name: "bad availability",

@@ -355,6 +355,8 @@ type Cluster struct {
 	// root; 0: one, or a third of them, whichever is more.
 	MaxPrune int
 	Registries   []Registry    `json:",omitempty"` // sorted by prefix
+	// Notifications is whom the cluster tells what; nil: nobody.
+	Notifications *Notifications `json:",omitempty"`
 }
 
 // NodeSettings are the wishes for one node.

@@ -1,13 +1,9 @@
 package gitsync
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -16,33 +12,37 @@ const (
 	maxWebhookBody = mebibyte
 	webhookRate    = 10 // a second
 	webhookBurst   = 20
+	// webhookSkew is how far a signed time may be off this node's clock.
+	webhookSkew = 5 * time.Minute
 )
 
 // webhook answers forges that tell of a push.
 type webhook struct {
-	secrets [][]byte
+	secrets []WebhookSecret
 	poke    func()
+	now     func() time.Time
 	bucket  *bucket
+	seen    *replays
 }
 
-// NewWebhook returns a handler for POST requests that carry an HMAC-SHA256 of
-// their body by one of the secrets, in "X-Jaco-Signature: sha256=<hex>" or
-// GitHub's "X-Hub-Signature-256". It authenticates, pokes and answers 202;
-// what the body says is never looked at. Without a secret every request is
-// answered 403. The rate is bounded before anything is read, so that a flood
-// costs nothing; what is missed meanwhile the poll finds.
-func NewWebhook(secrets [][]byte, poke func(), now func() time.Time) http.Handler {
-	w := &webhook{poke: poke, bucket: &bucket{now: now, tokens: webhookBurst, last: now()}}
-	for _, secret := range secrets {
-		if len(secret) > 0 { // anybody can compute the HMAC of no secret
-			w.secrets = append(w.secrets, secret)
-		}
+// NewWebhook returns a handler for POST requests of a git host that one of the
+// secrets authenticates (see docs/configuration.md for the forms). It pokes and
+// answers 202; what the body says is never looked at. A delivery that was taken
+// before is answered 200 and pokes nobody: it is a retry by a host that has not
+// seen the answer, or somebody's replay. Without a secret every request is
+// answered 403. The rate is bounded before anything is read, and a body is
+// hashed as it comes and kept nowhere, so that a flood costs nothing; what is
+// missed meanwhile the poll finds.
+func NewWebhook(secrets []WebhookSecret, poke func(), now func() time.Time) http.Handler {
+	return &webhook{
+		secrets: secrets, poke: poke, now: now,
+		bucket: &bucket{now: now, tokens: webhookBurst, last: now()}, seen: newReplays(keptReplays),
 	}
-	return w
 }
 
 // ServeHTTP implements http.Handler.
 func (w *webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	const tooLarge = "the body is larger than 1 MiB"
 	switch {
 	case r.Method != http.MethodPost:
 		rw.Header().Set("Allow", http.MethodPost)
@@ -55,41 +55,33 @@ func (w *webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Retry-After", "1")
 		http.Error(rw, "too many requests", http.StatusTooManyRequests)
 		return
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxWebhookBody))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		http.Error(rw, "the body is larger than 1 MiB", http.StatusRequestEntityTooLarge)
+	case r.ContentLength > maxWebhookBody:
+		http.Error(rw, tooLarge, http.StatusRequestEntityTooLarge)
 		return
 	}
-	if err != nil {
+	d := newDelivery(w.secrets, r.Header)
+	_, err := io.Copy(d, http.MaxBytesReader(rw, r.Body, maxWebhookBody))
+	var exceeded *http.MaxBytesError
+	switch {
+	case errors.As(err, &exceeded):
+		http.Error(rw, tooLarge, http.StatusRequestEntityTooLarge)
+		return
+	case err != nil:
 		http.Error(rw, "the body could not be read", http.StatusBadRequest)
 		return
 	}
-	if !w.authentic(r.Header, body) {
+	found, late := d.authentic(w.now())
+	switch {
+	case len(found) == 0 && late:
+		http.Error(rw, "the signature is right, but webhook-timestamp is more than 5 minutes off this node's clock", http.StatusUnauthorized)
+	case len(found) == 0:
 		http.Error(rw, "missing or wrong signature", http.StatusUnauthorized)
-		return
+	case !w.seen.add(found):
+		rw.WriteHeader(http.StatusOK)
+	default:
+		w.poke()
+		rw.WriteHeader(http.StatusAccepted)
 	}
-	w.poke()
-	rw.WriteHeader(http.StatusAccepted)
-}
-
-// authentic compares every signature with every secret, in constant time.
-func (w *webhook) authentic(header http.Header, body []byte) bool {
-	found := false
-	for _, name := range []string{"X-Jaco-Signature", "X-Hub-Signature-256"} {
-		text, prefixed := strings.CutPrefix(header.Get(name), "sha256=")
-		signature, err := hex.DecodeString(text)
-		if !prefixed || err != nil {
-			continue
-		}
-		for _, secret := range w.secrets {
-			mac := hmac.New(sha256.New, secret)
-			mac.Write(body)
-			found = hmac.Equal(mac.Sum(nil), signature) || found
-		}
-	}
-	return found
 }
 
 // bucket is a token bucket.

@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"cluster/verifier":  {"cluster", "signing", "desired"},
 	"cluster/consensus": {"cluster"},
 	"cluster/identity":  {"cluster"},
+	"cluster/notify":    {"cluster", "desired", "signing"},
 	"cluster/rpc":       {"cluster+", "desired", "signing", "proto/jaco/v1"},
 	"scheduler":         {"cluster", "desired", "signing"}, // signing for its Hash
 	"scheduler/preview": {"cluster", "desired", "scheduler", "signing"},

@@ -37,8 +37,11 @@ type Config struct {
 	// Engine is the Docker Engine's address. Default unix:///var/run/docker.sock.
 	Engine  string        `yaml:"engine"`
 	Webhook WebhookConfig `yaml:"webhook"`
-	Log     LogConfig     `yaml:"log"`
-	Raft    RaftConfig    `yaml:"raft"`
+	// SecretFiles names the files that hold the secrets of cluster.yaml's
+	// notifications. Only a node that leads reads them. Default none.
+	SecretFiles map[string]string `yaml:"secret_files"`
+	Log         LogConfig         `yaml:"log"`
+	Raft        RaftConfig        `yaml:"raft"`
 }
 
 // WebhookConfig is the receiver of push notifications.
@@ -139,6 +142,14 @@ func (c Config) Validate() error {
 		}
 		if c.Webhook.SecretFile == "" {
 			return errors.New("webhook.listen needs webhook.secret_file: a receiver without a secret refuses every delivery")
+		}
+	}
+	for name, path := range c.SecretFiles {
+		if !nodeNamePattern.MatchString(name) {
+			return fmt.Errorf("secret_files: %q is not the name of a secret (lower-case letters, digits and dashes, at most 63)", name)
+		}
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("secret_files.%s: %q is not an absolute path", name, path)
 		}
 	}
 	return c.Log.validate()

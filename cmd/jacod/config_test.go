@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -13,7 +14,7 @@ func TestLoadConfig(t *testing.T) {
 		check      func(Config) bool
 		wantErr    string // part of the message; "" for none
 	}{
-		{"empty file means defaults", "", func(c Config) bool { return c == DefaultConfig("host-1") }, ""},
+		{"empty file means defaults", "", func(c Config) bool { return reflect.DeepEqual(c, DefaultConfig("host-1")) }, ""},
 		{"values replace defaults", "name: n1\nlog: {format: json, level: debug}\n", func(c Config) bool {
 			return c.Name == "n1" && c.Log == LogConfig{"json", "debug"} && c.DataDir == "/var/lib/jaco"
 		}, ""},
@@ -30,6 +31,11 @@ func TestLoadConfig(t *testing.T) {
 		{"webhook without secret", "webhook: {listen: ':9000'}\n", nil, "needs webhook.secret_file"},
 		{"unknown log format", "log: {format: xml}\n", nil, "log.format"},
 		{"unknown log level", "log: {level: loud}\n", nil, "log.level"},
+		{"secret files", "secret_files: {forge-token: /etc/jaco/forge-token}\n", func(c Config) bool {
+			return c.SecretFiles["forge-token"] == "/etc/jaco/forge-token"
+		}, ""},
+		{"relative secret file", "secret_files: {forge-token: forge-token}\n", nil, "secret_files.forge-token: \"forge-token\" is not an absolute path"},
+		{"bad secret name", "secret_files: {Forge Token: /x}\n", nil, "secret_files: \"Forge Token\" is not the name of a secret"},
 		{"not YAML", "name: [\n", nil, "jacod.yaml"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,7 +63,7 @@ func TestLoadConfig(t *testing.T) {
 func TestLoadConfigMissingFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none.yaml")
 	config, err := LoadConfig(path, "host-1", false)
-	if err != nil || config != DefaultConfig("host-1") {
+	if err != nil || !reflect.DeepEqual(config, DefaultConfig("host-1")) {
 		t.Errorf("a missing file gave %+v, %v; want the defaults", config, err)
 	}
 	if _, err := LoadConfig(path, "host-1", true); err == nil {

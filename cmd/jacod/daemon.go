@@ -76,13 +76,13 @@ func (d *daemon) Run(ctx context.Context) error {
 		group.Go(func() error { return serveHTTP(ctx, listeners.webhook, onlyWebhook(webhook), d.logger) })
 	}
 	group.Go(func() error { return d.supervise(ctx) })
-	if err := notify(ctx, "READY=1"); err != nil {
+	if err := notifySystemd(ctx, "READY=1"); err != nil {
 		d.logger.Warn("cannot notify systemd", "error", err)
 	}
 	d.logger.Info("jacod started", "node", d.config.Name, "version", version, "socket", d.config.Socket, "data", d.config.DataDir)
 	group.Go(func() error {
 		<-ctx.Done()
-		if err := notify(context.WithoutCancel(ctx), "STOPPING=1"); err != nil {
+		if err := notifySystemd(context.WithoutCancel(ctx), "STOPPING=1"); err != nil {
 			d.logger.Warn("cannot notify systemd", "error", err)
 		}
 		return nil
@@ -290,14 +290,14 @@ func (d *daemon) listenHTTP(ctx context.Context) (httpListeners, error) {
 
 // newWebhook makes the receiver. Without a secret it refuses everything.
 func (d *daemon) newWebhook() (http.Handler, error) {
-	var secrets [][]byte
+	var secrets []gitsync.WebhookSecret
 	if file := d.config.Webhook.SecretFile; file != "" {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("webhook.secret_file: %w", err)
 		}
-		if secrets = secretLines(data); len(secrets) == 0 {
-			return nil, fmt.Errorf("webhook.secret_file: %s is empty", file)
+		if secrets, err = gitsync.ParseWebhookSecrets(data); err != nil {
+			return nil, fmt.Errorf("webhook.secret_file: %s: %w", file, err)
 		}
 	}
 	poke := func() {

@@ -41,7 +41,7 @@ func TestNotify(t *testing.T) {
 	}
 	defer listener.Close()
 	t.Setenv("NOTIFY_SOCKET", path)
-	if err := notify(t.Context(), "READY=1", "STATUS=fine"); err != nil {
+	if err := notifySystemd(t.Context(), "READY=1", "STATUS=fine"); err != nil {
 		t.Fatal(err)
 	}
 	buffer := make([]byte, 100)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,16 +118,4 @@ func endInit(dataDir string) error {
 		return fmt.Errorf("end init: %w", err)
 	}
 	return nil
-}
-
-// secretLines splits a secret file: one secret a line, two while one is being
-// replaced by the other.
-func secretLines(data []byte) [][]byte {
-	var secrets [][]byte
-	for line := range bytes.Lines(data) {
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			secrets = append(secrets, bytes.Clone(line))
-		}
-	}
-	return secrets
 }

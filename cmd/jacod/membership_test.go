@@ -136,31 +136,6 @@ func TestMembership(t *testing.T) {
 	}
 }
 
-func TestSecretLines(t *testing.T) {
-	for text, want := range map[string][]string{
-		"":                        nil,
-		" \n\t\n":                 nil,
-		"one":                     {"one"},
-		"one\n":                   {"one"},
-		"  one two \r\n\nthree\n": {"one two", "three"},
-	} {
-		var got []string
-		data := []byte(text)
-		for _, secret := range secretLines(data) {
-			got = append(got, string(secret))
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
-	}
-	data := []byte("secret\n")
-	secrets := secretLines(data)
-	clear(data)
-	if string(secrets[0]) != "secret" {
-		t.Error("a secret shares the file's bytes")
-	}
-}
-
 func TestLockDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
 	unlock, err := lockDirectory(dir)

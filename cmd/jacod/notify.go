@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// notify tells systemd how the daemon stands (sd_notify(3)): "READY=1",
+// notifySystemd tells systemd how the daemon stands (sd_notify(3)): "READY=1",
 // "STOPPING=1", "STATUS=…". Without NOTIFY_SOCKET it does nothing.
-func notify(ctx context.Context, state ...string) error {
+func notifySystemd(ctx context.Context, state ...string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return nil

@@ -67,7 +67,7 @@ func (m *member) lead(ctx context.Context) error {
 		m.term.Store(t)
 		defer m.term.CompareAndSwap(t, nil)
 		group, ctx := errgroup.WithContext(ctx)
-		for _, part := range []func(context.Context) error{t.watch, t.schedule, t.reconcile, m.syncRemote} {
+		for _, part := range []func(context.Context) error{t.watch, t.schedule, t.reconcile, t.tell, m.syncRemote} {
 			group.Go(func() error { return part(ctx) })
 		}
 		return group.Wait()

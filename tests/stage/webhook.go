@@ -5,8 +5,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jaco-sh/jaco/tests/rig"
 )
@@ -15,7 +17,8 @@ import (
 // one that must be refused. The transport is HTTP.
 func (c *Cluster) Deliver(to Member) {
 	c.T.Helper()
-	body := []byte(`{"ref":"refs/heads/main"}`)
+	// Every push has a body of its own: one that was taken before wakes nobody.
+	body := fmt.Appendf(nil, `{"ref":"refs/heads/main","pushed_at":%d}`, time.Now().UnixNano())
 	mac := hmac.New(sha256.New, []byte(WebhookSecret))
 	mac.Write(body)
 	post := func(signature string, want int) {
