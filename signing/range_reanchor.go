@@ -73,8 +73,7 @@ func (j *judge) reanchor(tip Hash, refusal error) ([]Hash, error) {
 				return behind, j.jump(found, next)
 			}
 			refusal = blame(tip, refuse(ReasonRewritten, "root ordered to go to %s, but %s", id.Short(), problem))
-		}
-		if len(found.signers) > 0 && best == nil {
+		} else if len(found.signers) > 0 && best == nil {
 			best = found
 		}
 		behind = append(behind, id)
