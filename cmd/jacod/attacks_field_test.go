@@ -329,6 +329,17 @@ func (n *attackNode) settle() {
 	if err := m.waitJudged(ctx, last.Number); err != nil {
 		n.field.t.Fatalf("%s does not judge claim %d: %v: %v", n.name, last.Number, err, n.verifier.Problem())
 	}
+	for n.verifier.View() == nil { // one that joins has judged the claims of its token
+		changed := n.verifier.Changed()
+		if n.verifier.View() != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			n.field.t.Fatalf("%s has no view: %v", n.name, n.verifier.Problem())
+		case <-changed:
+		}
+	}
 }
 
 // attackLog is the log of the cluster, and what the leader's sync writes to it.

@@ -67,7 +67,7 @@ merge() {
 	done
 	[[ $signer != nobody ]] || { signer=mallory sign=--no-gpg-sign; }
 	tick
-	as "$signer" merge -q --no-ff "$sign" -m "$message" "${revs[@]}"
+	as "$signer" merge -q --no-ff "$sign" -m "$message" "${revs[@]}" >/dev/null
 	[[ $# -lt 2 ]] || label "$2"
 }
 
@@ -77,7 +77,7 @@ evil() {
 	local signer=$1 message=$2 rev=$3 name=$4
 	shift 4
 	tick
-	as "$signer" merge -q --no-ff --no-commit "$rev"
+	as "$signer" merge -q --no-ff --no-commit "$rev" >/dev/null
 	"$@"
 	git add -A
 	as "$signer" commit -q -S -m "$message"
@@ -90,14 +90,16 @@ branch() { git checkout -q -B "$1" "${2:-HEAD}"; }
 # back NAME switches to a branch that is there.
 back() { git checkout -q "$1"; }
 
-# tag SIGNER NAME REV LABEL [MESSAGE] makes a signed tag; by "nobody" one that is
+# tag SIGNER NAME LABEL|REV LABEL [MESSAGE] makes a signed tag; by "nobody" one that is
 # annotated only. The ref itself is not kept: case.yaml says where a tag stands.
 tag() {
+	local what=$3
 	tick
+	git rev-parse -q --verify "refs/labels/$what" >/dev/null && what=refs/labels/$what
 	if [[ $1 == nobody ]]; then
-		as mallory tag -a -f -m "${5:-Approve}" "$2" "$3"
+		as mallory tag -a -f -m "${5:-Approve}" "$2" "$what"
 	else
-		as "$1" tag -s -f -m "${5:-Approve}" "$2" "$3"
+		as "$1" tag -s -f -m "${5:-Approve}" "$2" "$what"
 	fi
 	label "$4" "refs/tags/$2"
 	git tag -d "$2" >/dev/null
@@ -160,10 +162,10 @@ commit_index() {
 
 # --- the beginning of every case ---------------------------------------------
 
-# policy VERSION [EXTRA] is the usual trust.yaml; a variable set before replaces
-# a part of it.
-policy() {
-	cat <<-END
+# usual VERSION is the usual trust.yaml; a variable set before replaces a part of
+# it.
+usual() {
+	grep -v '^$' <<-END
 		version: $1
 		root: {threshold: ${threshold:-1}, signers: [${root:-alice, bob}]}
 		signers:
@@ -181,15 +183,18 @@ policy() {
 	END
 }
 
+# policy VERSION is the trust.yaml of the case, which may define another.
+policy() { usual "$1"; }
+
 # start makes the anchor, which is pinned, and the state before the attack: blog,
 # which one person may change, and shop, which takes two, both approved.
 start() {
 	local key
 	mkdir -p keys
 	for key in alice alice2 bob carol ci hub ${more_keys:-}; do
-		cp "$keys/$key".pub keys/ 2>/dev/null || cp "$keys/$key.asc" keys/
+		if [[ -f $keys/$key.pub ]]; then cp "$keys/$key.pub" keys/; else cp "$keys/$key.asc" keys/; fi
 	done
-	policy 1 | grep -v '^$' >trust.yaml
+	policy 1 >trust.yaml
 	commit alice "Trust" anchor
 	deploy blog blog:1
 	deploy shop shop:1

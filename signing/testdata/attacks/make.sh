@@ -15,6 +15,7 @@ fi
 
 home=$(mktemp -d /tmp/attacks.XXXXXX)
 finish() {
+	[[ $? -eq 0 ]] || echo "make.sh: ${case:-nothing} was not made" >&2
 	gpgconf --homedir "$home/gnupg" --kill all 2>/dev/null || true
 	rm -rf "$home"
 }
@@ -50,7 +51,7 @@ for case in "$@"; do
 		use_gpg() { :; }
 		source "$here/$case/make.sh"
 		git bundle create -q "$work/bundle" $(git for-each-ref --format='%(refname)' refs/labels)
-	) || { echo "case $case was not made" >&2; exit 1; }
+	)
 	if [[ -n $out ]]; then
 		mv "$work/bundle" "$out/$case.bundle"
 	else

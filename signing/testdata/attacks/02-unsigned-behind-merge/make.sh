@@ -5,5 +5,5 @@ commit nobody "On a side branch" evil
 back main
 file README "hello"
 commit alice "Meanwhile"
-label base # the position ends here
+label trunk
 merge alice "Merge topic" topic -- tip
