@@ -8,3 +8,5 @@ deploy shop shop:2
 commit alice "Change of shop" change
 tag carol approve/shop/1 HEAD tag
 approve carol change shop -- tip
+file README "happy new year"
+commit alice "Next year" later

@@ -1,6 +1,6 @@
 start
 branch topic
-now=253402300000
+now=4070908800
 deploy blog evil:1
 commit mallory "From the future" evil
 now=1795440000
