@@ -1,0 +1,4 @@
+start
+root='alice, bob, carol'
+policy 2 >trust.yaml
+commit carol "Carol too" tip

@@ -1,0 +1,3 @@
+start
+cp "$keys/mallory.pub" keys/bob.pub
+commit alice "Tidy up keys" tip
