@@ -353,8 +353,8 @@ type Cluster struct {
 	SyncInterval time.Duration // 0: the default of 30 s
 	// MaxPrune is how many deployments one push may remove without the word of
 	// root; 0: one, or a third of them, whichever is more.
-	MaxPrune int
-	Registries   []Registry    `json:",omitempty"` // sorted by prefix
+	MaxPrune   int
+	Registries []Registry `json:",omitempty"` // sorted by prefix
 }
 
 // NodeSettings are the wishes for one node.
