@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig engine stage push refusals plan cluster crash idle badinput forged-leader faults idle-cluster secrets
+SUITES   := rig engine stage push refusals approvals rotation plan cluster crash idle badinput forged-leader faults idle-cluster secrets
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go

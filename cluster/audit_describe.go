@@ -67,6 +67,9 @@ func (r *AuditRecord) describe(c Command) {
 	case *AdvanceRevision:
 		r.Revision = revisionText(c.Claim.Commit)
 		r.Message = fmt.Sprintf("claim %d: from %s to %s", c.Claim.Number, c.Claim.From.Short(), c.Claim.Commit.Short())
+		if len(c.Claim.Tags) > 0 {
+			r.Message += ", approved by " + some(each(c.Claim.Tags, func(id signing.Hash) string { return "tag " + id.Short() }))
+		}
 	case *RecordRefusal:
 		r.describeRefusal(c.Refusal)
 	case *SetSync:

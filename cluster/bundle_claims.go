@@ -88,7 +88,7 @@ func (v *bundleVerifier) finish() error {
 	case v.init.Meta.ID != v.meta.ID || v.init.Meta.Anchor != v.meta.Anchor || string(v.init.Meta.CA) != string(v.meta.CA):
 		return &VerificationError{Record: 1, What: "the description of the cluster is not that of the audit log"}
 	}
-	v.report.Cluster, v.report.Name, v.report.Anchor = v.meta.ID, v.meta.Name, v.meta.Anchor
+	v.report.Cluster, v.report.Name, v.report.Branch, v.report.Anchor = v.meta.ID, v.meta.Name, v.meta.Repo.Branch, v.meta.Anchor
 	if v.opts.CAHash == nil {
 		v.warn("the cluster's authority was taken from the bundle: compare %s with what a node shows", v.report.CA)
 	}
@@ -126,6 +126,7 @@ func (v *bundleVerifier) verifyClaims() error {
 		}
 		reported := BundleClaim{
 			Number: claim.Number, Index: claim.Index, Entry: claim.entry, Time: claim.Time, Commit: claim.Commit,
+			Tags: v.tagsOf(claim.Claim),
 		}
 		if problem != "" {
 			said, refused := v.refusedBy[claim.Commit.String()]
@@ -143,12 +144,27 @@ func (v *bundleVerifier) verifyClaims() error {
 				signers.add(c.Signer)
 			}
 			signers.join() // sorts
-			reported.Commits, reported.Signers = len(verdict.Commits), signers
+			reported.Commits, reported.Signers, reported.Reanchored = len(verdict.Commits), signers, verdict.Reanchored != nil
 		}
 		v.report.Claims = append(v.report.Claims, reported)
 	}
 	v.report.Accepted = at.Commit
 	return nil
+}
+
+// tagsOf names the tags of a claim.
+func (v *bundleVerifier) tagsOf(claim Claim) []BundleTag {
+	tags := []BundleTag{}
+	for _, id := range claim.Tags {
+		tag := BundleTag{ID: id}
+		if data, err := signing.ReadObject(v.objects, id, signing.TagObject); err == nil {
+			if decoded, err := signing.DecodeTag(data); err == nil {
+				tag.Name = decoded.Name
+			}
+		}
+		tags = append(tags, tag)
+	}
+	return tags
 }
 
 // ReasonWrongTime is why a node refuses a claim whose entry's time is not that at
@@ -170,7 +186,7 @@ func (v *bundleVerifier) wrongTime(claim Claim) string {
 // judge verifies one claim from a position and says what is wrong with it, or
 // "".
 func (v *bundleVerifier) judge(at signing.Position, claim Claim) (*signing.Verdict, string) {
-	verdict, err := signing.Verify(v.objects, at, claim.Commit, signing.Options{Now: claim.Time, Branch: v.meta.Repo.Branch})
+	verdict, err := signing.Verify(v.objects, at, claim.Commit, signing.Options{Now: claim.Time, Branch: v.meta.Repo.Branch, Tags: claim.Tags})
 	switch {
 	case err != nil:
 		return nil, err.Error()
@@ -178,6 +194,13 @@ func (v *bundleVerifier) judge(at signing.Position, claim Claim) (*signing.Verdi
 		return nil, fmt.Sprintf("%s: commit %s: %s", verdict.Refusal.Reason, verdict.Refusal.Commit, verdict.Refusal.Detail)
 	case verdict.Position.Commit != claim.Commit:
 		return nil, fmt.Sprintf("it is accepted up to %s only", verdict.Position.Commit)
+	}
+	guard, err := PruneGuard(v.objects, at, verdict, v.meta.Repo.Branch)
+	if err != nil {
+		return nil, err.Error()
+	}
+	if guard != nil {
+		return nil, fmt.Sprintf("%s: %s", guard.Reason, guard.Detail)
 	}
 	digest, err := v.opts.Digest(v.objects, verdict.Position)
 	if err != nil {

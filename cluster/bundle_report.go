@@ -30,6 +30,7 @@ type BundleReport struct {
 	Entries     uint64            `json:"entries"`
 	Head        string            `json:"head"` // of the audit chain, hexadecimal
 	Objects     int               `json:"objects"`
+	Branch      string            `json:"branch"` // of the repository that was followed
 	Anchor      signing.Hash      `json:"anchor"`
 	RootChecked bool              `json:"root_checked"` // Anchor is the one that was asked for
 	Accepted    signing.Hash      `json:"accepted"`
@@ -47,9 +48,20 @@ type BundleClaim struct {
 	Commit  signing.Hash `json:"commit"`
 	Commits int          `json:"commits"` // that it brought
 	Signers []string     `json:"signers"` // of those commits, sorted
+	// Tags are the approval tags that the claim relies on.
+	Tags []BundleTag `json:"tags"`
+	// Reanchored says that the claim left the history before it: root vouched for
+	// a rewritten one.
+	Reanchored bool `json:"reanchored,omitempty"`
 	// Refused says why the cluster's nodes did not follow the claim; "" when
 	// they did.
 	Refused string `json:"refused,omitempty"`
+}
+
+// BundleTag is an approval tag that stands in a bundle.
+type BundleTag struct {
+	ID   signing.Hash `json:"id"`
+	Name string       `json:"name"` // without "refs/tags/"; "" of an object that is no tag
 }
 
 // BundleSignature is one valid signature over the bundle's head.

@@ -34,10 +34,10 @@ func TestBundleVerifies(t *testing.T) {
 	want := &BundleReport{
 		Cluster: "0123456789abcdef", Name: "test", CA: fmt.Sprintf("%x", sha256.Sum256(r.ca.cert.Raw)),
 		Index: s.Index(), Time: s.Time(), Entries: head.Number, Head: fmt.Sprintf("%x", head.Hash),
-		Objects: len(knownObjects().list(s.tx, keyIndex)), Anchor: s.Meta().Anchor, RootChecked: true, Accepted: r.at.Commit,
+		Objects: len(knownObjects().list(s.tx, keyIndex)), Branch: "main", Anchor: s.Meta().Anchor, RootChecked: true, Accepted: r.at.Commit,
 		Claims: []BundleClaim{
-			{Number: 1, Index: 4, Entry: 4, Time: claims[0].Time, Commit: claims[0].Commit, Commits: 1, Signers: []string{"alice"}},
-			{Number: 2, Index: 6, Entry: 6, Time: claims[1].Time, Commit: claims[1].Commit, Commits: 1, Signers: []string{"alice"}},
+			{Number: 1, Index: 4, Entry: 4, Time: claims[0].Time, Commit: claims[0].Commit, Commits: 1, Signers: []string{"alice"}, Tags: []BundleTag{}},
+			{Number: 2, Index: 6, Entry: 6, Time: claims[1].Time, Commit: claims[1].Commit, Commits: 1, Signers: []string{"alice"}, Tags: []BundleTag{}},
 		},
 		Signatures: []BundleSignature{{Node: "node-1", Key: fmt.Sprintf("%x", r.signer.fingerprint())}},
 		Warnings:   []string{},

@@ -30,7 +30,7 @@ func (w *encoder) command(m *jacov1.Entry, c Command) {
 		m.Command = &jacov1.Entry_RecordRefusal{RecordRefusal: &jacov1.RecordRefusal{Refusal: w.refusal(c.Refusal)}}
 	case *SetSync:
 		m.Command = &jacov1.Entry_SetSync{SetSync: &jacov1.SetSync{
-			State: string(c.State), Reason: w.text(c.Reason), Head: w.hash(c.Head),
+			State: string(c.State), Reason: w.text(c.Reason), Head: w.hash(c.Head), Awaits: w.pending(c.Awaits),
 		}}
 	case *ApplyPlan:
 		m.Command = &jacov1.Entry_ApplyPlan{ApplyPlan: w.plan(c)}
@@ -70,7 +70,7 @@ func (r *decoder) command(m *jacov1.Entry) Command {
 		return &RecordRefusal{Refusal: r.refusal(c.RecordRefusal.GetRefusal())}
 	case *jacov1.Entry_SetSync:
 		s := c.SetSync
-		return &SetSync{State: SyncState(s.GetState()), Reason: s.GetReason(), Head: r.hash(s.GetHead())}
+		return &SetSync{State: SyncState(s.GetState()), Reason: s.GetReason(), Head: r.hash(s.GetHead()), Awaits: r.pending(s.GetAwaits())}
 	case *jacov1.Entry_ApplyPlan:
 		return r.plan(c.ApplyPlan)
 	case *jacov1.Entry_ReportReplicas:

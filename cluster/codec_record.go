@@ -47,14 +47,14 @@ func (r *decoder) node(m *jacov1.Node) Node {
 func (w *encoder) claim(v Claim) *jacov1.Claim {
 	return &jacov1.Claim{
 		Number: v.Number, From: w.hash(v.From), Commit: w.hash(v.Commit), Digest: w.digest(v.Digest),
-		Time: w.time(v.Time), Index: v.Index,
+		Time: w.time(v.Time), Index: v.Index, Tags: each(v.Tags, w.hash),
 	}
 }
 
 func (r *decoder) claim(m *jacov1.Claim) Claim {
 	return Claim{
 		Number: m.GetNumber(), From: r.hash(m.GetFrom()), Commit: r.hash(m.GetCommit()), Digest: r.digest(m.GetDigest()),
-		Time: r.time(m.GetTime()), Index: m.GetIndex(),
+		Time: r.time(m.GetTime()), Index: m.GetIndex(), Tags: each(m.GetTags(), r.hash),
 	}
 }
 
@@ -75,14 +75,34 @@ func (r *decoder) refusal(m *jacov1.Refusal) Refusal {
 func (w *encoder) sync(v Sync) *jacov1.Sync {
 	return &jacov1.Sync{
 		State: string(v.State), Reason: w.text(v.Reason), Head: w.hash(v.Head), Since: w.time(v.Since),
-		ModifyIndex: v.ModifyIndex,
+		ModifyIndex: v.ModifyIndex, Awaits: w.pending(v.Awaits),
 	}
 }
 
 func (r *decoder) sync(m *jacov1.Sync) Sync {
 	return Sync{
 		State: SyncState(m.GetState()), Reason: m.GetReason(), Head: r.hash(m.GetHead()), Since: r.time(m.GetSince()),
-		ModifyIndex: m.GetModifyIndex(),
+		ModifyIndex: m.GetModifyIndex(), Awaits: r.pending(m.GetAwaits()),
+	}
+}
+
+func (w *encoder) pending(v *signing.Pending) *jacov1.Pending {
+	if v == nil {
+		return nil
+	}
+	return &jacov1.Pending{
+		Unit: w.text(v.Unit), Revision: w.hash(v.Revision), Have: each(v.Have, w.text), Need: int64(v.Need),
+		Eligible: each(v.Eligible, w.text), Paths: each(v.Paths, w.text), Reason: w.text(v.Reason), Command: w.text(v.Command),
+	}
+}
+
+func (r *decoder) pending(m *jacov1.Pending) *signing.Pending {
+	if m == nil {
+		return nil
+	}
+	return &signing.Pending{
+		Unit: m.GetUnit(), Revision: r.hash(m.GetRevision()), Have: m.GetHave(), Need: int(m.GetNeed()),
+		Eligible: m.GetEligible(), Paths: m.GetPaths(), Reason: m.GetReason(), Command: m.GetCommand(),
 	}
 }
 

@@ -116,7 +116,9 @@ type StoredObject struct {
 }
 
 // AdvanceRevision appends a claim. ErrConflict: Number does not follow the last
-// claim's, or the commit's object is not stored. ErrInvalid: no From or Commit.
+// claim's, or the object of the commit or of a tag is not stored. ErrInvalid: no
+// From or Commit, more than MaxClaimTags tags, or tags that are not in the order
+// of their ids.
 // From is the proposing leader's own accepted commit
 // and is not compared with the last claim's: a claim that no honest node
 // accepted must not wedge the next one. A claim equal to the last one but for
@@ -138,6 +140,7 @@ type SetSync struct {
 	State  SyncState
 	Reason string
 	Head   signing.Hash
+	Awaits *signing.Pending
 }
 
 // ApplyPlan carries what a scheduling pass decided. It is refused whole:
@@ -228,10 +231,11 @@ const (
 	EventConverged          EventType = "converged"
 	EventDegraded           EventType = "degraded"
 	EventAwaitingApproval   EventType = "awaiting-approval"
-	EventInvalid            EventType = "invalid"   // an approved revision of a deployment does not compile
-	EventClockOff           EventType = "clock-off" // a node's clock is more than a few seconds off the leader's
-	EventMassLoss           EventType = "mass-loss" // too many nodes went down at once; nothing is moved for a while
-	EventVoters             EventType = "voters"    // who votes has changed
+	EventInvalid            EventType = "invalid"    // an approved revision of a deployment does not compile
+	EventClockOff           EventType = "clock-off"  // a node's clock is more than a few seconds off the leader's
+	EventMassLoss           EventType = "mass-loss"  // too many nodes went down at once; nothing is moved for a while
+	EventVoters             EventType = "voters"     // who votes has changed
+	EventReanchored         EventType = "reanchored" // a node's operator moved its pin to a rewritten history
 	// EventNotified says who was told what: "told NAME: SUBJECT VALUE". A later
 	// leader reads it, and does not say it again.
 	EventNotified EventType = "notified"

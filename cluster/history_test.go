@@ -30,12 +30,12 @@ func testKey(name string) ed25519.PrivateKey {
 
 // history makes signed commits in memory.
 type history struct {
-	t       *testing.T
+	t       testing.TB
 	objects []StoredObject
 	made    map[signing.Hash]bool
 }
 
-func newHistory(t *testing.T) *history { return &history{t: t, made: make(map[signing.Hash]bool)} }
+func newHistory(t testing.TB) *history { return &history{t: t, made: make(map[signing.Hash]bool)} }
 
 func (h *history) add(kind signing.ObjectType, data []byte) signing.Hash {
 	o := testObject(kind, string(data))
@@ -112,14 +112,22 @@ func (h *history) commit(parent signing.Hash, files map[string]string, message s
 	return h.add(signing.CommitObject, []byte(head+armor+body))
 }
 
+// sshLine is the public key of a name, as trust.yaml holds it.
+func sshLine(name string) (string, error) {
+	key, err := ssh.NewPublicKey(testKey(name).Public())
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
+}
+
 // trustFile is a policy whose only signer is alice.
-func trustFile(t *testing.T) string {
+func trustFile(t testing.TB) string {
 	t.Helper()
-	key, err := ssh.NewPublicKey(testKey("alice").Public())
+	line, err := sshLine("alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 	return fmt.Sprintf(`version: 1
 root: {threshold: 1, signers: [alice]}
 signers:
@@ -130,7 +138,7 @@ rules:
 }
 
 // fleet returns the files of a fleet repository with one deployment.
-func fleet(t *testing.T, image string) map[string]string {
+func fleet(t testing.TB, image string) map[string]string {
 	t.Helper()
 	return map[string]string{
 		"trust.yaml":                    trustFile(t),
@@ -145,7 +153,7 @@ type authority struct {
 	pem  []byte
 }
 
-func newAuthority(t *testing.T, name string) *authority {
+func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: start, NotAfter: start.Add(24 * time.Hour),
@@ -157,7 +165,7 @@ func newAuthority(t *testing.T, name string) *authority {
 }
 
 // issue signs a certificate; the authority's own when it has none yet.
-func (a *authority) issue(t *testing.T, template *x509.Certificate, public any) (*x509.Certificate, []byte) {
+func (a *authority) issue(t testing.TB, template *x509.Certificate, public any) (*x509.Certificate, []byte) {
 	t.Helper()
 	parent := a.cert
 	if parent == nil {
@@ -181,7 +189,7 @@ type nodeSigner struct {
 	pem  []byte
 }
 
-func (a *authority) node(t *testing.T, name string) *nodeSigner {
+func (a *authority) node(t testing.TB, name string) *nodeSigner {
 	t.Helper()
 	s := &nodeSigner{key: testKey(name)}
 	s.cert, s.pem = a.issue(t, &x509.Certificate{
@@ -208,7 +216,7 @@ type signedRig struct {
 	at      signing.Position
 }
 
-func newSignedRig(t *testing.T) *signedRig {
+func newSignedRig(t testing.TB) *signedRig {
 	t.Helper()
 	r := &signedRig{rig: newRig(t), history: newHistory(t), ca: newAuthority(t, "authority")}
 	r.signer = r.ca.node(t, "node-1")

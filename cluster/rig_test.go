@@ -14,7 +14,7 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // rig is a state under test that counts indexes and seconds by itself.
 type rig struct {
-	t       *testing.T
+	t       testing.TB
 	state   *State
 	objects *MemoryObjects
 	audit   *MemoryAudit
@@ -22,7 +22,7 @@ type rig struct {
 	now     time.Time
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, objects: NewMemoryObjects(), audit: NewMemoryAudit(), now: start}
 	state, err := NewState(r.objects, r.audit)
@@ -35,7 +35,7 @@ func newRig(t *testing.T) *rig {
 
 // initialized returns a rig with a cluster of node-1 and node-2, whose anchor
 // is stored.
-func initialized(t *testing.T) *rig {
+func initialized(t testing.TB) *rig {
 	t.Helper()
 	r := newRig(t)
 	r.must(testInit())

@@ -86,6 +86,12 @@ const (
 	AxisOutOfSync        SyncAxis = "OutOfSync"
 	AxisAwaitingApproval SyncAxis = "AwaitingApproval"
 	AxisInvalid          SyncAxis = "Invalid"
+	// AxisPolicyOutdated: what runs was approved by an earlier policy, and would
+	// not be by the one in force; it runs on.
+	AxisPolicyOutdated SyncAxis = "PolicyOutdated"
+	// AxisSuspect: what runs was approved with a key that is compromised; it runs
+	// on.
+	AxisSuspect SyncAxis = "Suspect"
 )
 
 // HealthAxis is a deployment's state against its own wishes.

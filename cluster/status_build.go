@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -14,6 +15,7 @@ import (
 type StatusInput struct {
 	Snapshot *Snapshot
 	View     *View // of the answering node; nil before it knows
+	Now      time.Time
 	// Health holds the scheduler's judgement per deployment.
 	Health map[string]DeploymentHealth
 	Soft   SoftStatus
@@ -122,11 +124,11 @@ func syncStatus(in StatusInput) SyncStatus {
 			s.Invalid = &InvalidStatus{Revision: hashText(v.ClusterInvalid.Revision), Reason: v.ClusterInvalid.Reason}
 		}
 		for _, p := range v.Pending {
-			s.Pending = append(s.Pending, PendingStatus{
-				Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
-				Eligible: emptyNotNil(p.Eligible), Command: p.Command, Reason: p.Reason,
-			})
+			s.Pending = append(s.Pending, pendingStatus(p))
 		}
+	}
+	if stored.Awaits != nil && stored.State == SyncStalled {
+		s.Pending = append(s.Pending, pendingStatus(*stored.Awaits))
 	}
 	for _, r := range in.Snapshot.Refusals() {
 		s.Refused = append(s.Refused, RefusalStatus{
@@ -136,6 +138,13 @@ func syncStatus(in StatusInput) SyncStatus {
 	}
 	sort.SliceStable(s.Refused, func(i, j int) bool { return s.Refused[i].At.After(s.Refused[j].At) })
 	return s
+}
+
+func pendingStatus(p signing.Pending) PendingStatus {
+	return PendingStatus{
+		Deployment: p.Unit, Revision: hashText(p.Revision), Have: emptyNotNil(p.Have), Need: p.Need,
+		Eligible: emptyNotNil(p.Eligible), Command: p.Command, Reason: p.Reason,
+	}
 }
 
 func deploymentStates(in StatusInput) []DeploymentState {
@@ -206,14 +215,31 @@ func setSyncAxis(state *DeploymentState, view *View, accepted *Accepted) {
 	if view != nil {
 		for _, p := range view.Pending {
 			if p.Unit == state.Name {
-				state.Sync, state.Reason = AxisAwaitingApproval, p.Reason
+				state.Sync, state.Reason = AxisAwaitingApproval, waitingText(p)
 				return
 			}
 		}
 	}
+	if accepted != nil && accepted.Outdated != nil {
+		state.Sync, state.Reason = AxisPolicyOutdated, accepted.Outdated.Reason
+		if accepted.Outdated.Suspect {
+			state.Sync = AxisSuspect
+		}
+		return
+	}
 	if accepted != nil && state.Revision == state.Target {
 		state.Sync = AxisSynced
 	}
+}
+
+// waitingText says in a deployment's row which change waits, for whom, and the
+// command, on a line of its own, by which it is approved.
+func waitingText(p signing.Pending) string {
+	text := fmt.Sprintf("change %s waits: %s", p.Revision.Short(), p.Reason)
+	if p.Command != "" {
+		text += "\n" + p.Command
+	}
+	return text
 }
 
 func serviceStatuses(in StatusInput, deployment string, specs map[string]*desired.Service, replicas []Replica) []ServiceStatus {

@@ -72,11 +72,16 @@ func TestStatusAxes(t *testing.T) {
 	broken := accepted(oldCommit, spec("api", "1"))
 	broken.Invalid = invalid
 	waiting := viewOf(accepted(oldCommit, spec("api", "1")))
-	waiting.Pending = []signing.Pending{{Unit: "shop", Revision: newCommit, Reason: "needs bob"}, {Unit: signing.ClusterUnit, Reason: "root"}}
+	waiting.Pending = []signing.Pending{{Unit: "shop", Revision: newCommit, Reason: "needs bob", Command: "git tag"}, {Unit: signing.ClusterUnit, Reason: "root"}}
 	both := viewOf(broken)
 	both.Pending = waiting.Pending
 	fresh := viewOf(nil)
-	fresh.Pending = []signing.Pending{{Unit: "shop", Revision: newCommit, Reason: "needs bob"}}
+	fresh.Pending = []signing.Pending{{Unit: "shop", Revision: newCommit, Reason: "needs bob", Command: "git tag"}}
+	waits := "change " + newCommit.Short() + " waits: needs bob\ngit tag"
+	outdated := accepted(oldCommit, spec("api", "1"))
+	outdated.Outdated = &Outdated{Reason: "1 of 2 approvals"}
+	suspect := accepted(oldCommit, spec("api", "1"))
+	suspect.Outdated = &Outdated{Suspect: true, Reason: "laptop lost"}
 
 	for _, test := range []struct {
 		name      string
@@ -96,11 +101,15 @@ func TestStatusAxes(t *testing.T) {
 		{"never compiled", signing.Hash{}, viewOf(&Accepted{Name: "shop", Invalid: invalid}), DeploymentHealth{HealthMissing, "nothing"},
 			DeploymentState{Signers: []string{}, Sync: AxisInvalid, Health: HealthMissing, Reason: invalid.Reason}},
 		{"waits for a signature", oldCommit, waiting, DeploymentHealth{HealthHealthy, ""},
-			DeploymentState{Revision: oldCommit.String(), Target: oldCommit.String(), Signers: []string{"alice"}, Sync: AxisAwaitingApproval, Health: HealthHealthy, Reason: "needs bob"}},
+			DeploymentState{Revision: oldCommit.String(), Target: oldCommit.String(), Signers: []string{"alice"}, Sync: AxisAwaitingApproval, Health: HealthHealthy, Reason: waits}},
+		{"would not be approved again", oldCommit, viewOf(outdated), DeploymentHealth{HealthHealthy, ""},
+			DeploymentState{Revision: oldCommit.String(), Target: oldCommit.String(), Signers: []string{"alice"}, Sync: AxisPolicyOutdated, Health: HealthHealthy, Reason: "1 of 2 approvals"}},
+		{"was approved with a compromised key", oldCommit, viewOf(suspect), DeploymentHealth{HealthHealthy, ""},
+			DeploymentState{Revision: oldCommit.String(), Target: oldCommit.String(), Signers: []string{"alice"}, Sync: AxisSuspect, Health: HealthHealthy, Reason: "laptop lost"}},
 		{"does not compile, and waits", oldCommit, both, DeploymentHealth{HealthHealthy, ""},
 			DeploymentState{Revision: oldCommit.String(), Target: oldCommit.String(), Signers: []string{"alice"}, Sync: AxisInvalid, Health: HealthHealthy, Reason: invalid.Reason}},
 		{"is new and waits", signing.Hash{}, fresh, DeploymentHealth{},
-			DeploymentState{Signers: []string{}, Sync: AxisAwaitingApproval, Health: HealthMissing, Reason: "needs bob"}},
+			DeploymentState{Signers: []string{}, Sync: AxisAwaitingApproval, Health: HealthMissing, Reason: waits}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := initialized(t)

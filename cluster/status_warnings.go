@@ -19,6 +19,9 @@ func warnings(in StatusInput) []string {
 		out = append(out, fmt.Sprintf("node %s refused what a leader gave it: %s; find out which node lied and replace it (jaco audit --type %s; docs/trust.md)",
 			in.Soft.Node, in.Soft.Misled, EventLeaderMisbehaviour))
 	}
+	if text := staleText(in); text != "" {
+		out = append(out, text)
+	}
 	if !in.Soft.Quorum {
 		if removesItself(in) {
 			return append(out, fmt.Sprintf("a signed commit removed node %s from the cluster, and no member answers it any more: what it shows is old; "+
@@ -33,6 +36,18 @@ func warnings(in StatusInput) []string {
 		out = append(out, text)
 	}
 	return out
+}
+
+// staleText says that no new commit has come for longer than the trust policy
+// thinks right: the repository, or who reads it, may be held back.
+func staleText(in StatusInput) string {
+	v := in.View
+	if v == nil || v.MaxAge == 0 || v.Advanced.IsZero() || in.Now.Sub(v.Advanced) <= v.MaxAge {
+		return ""
+	}
+	return fmt.Sprintf("no new commit was accepted since %s, longer than freshness.max_age in trust.yaml (%s): "+
+		"see whether the repository's newest commit is %s; if not, something holds newer ones back",
+		v.Advanced.UTC().Format(time.RFC3339), v.MaxAge, v.Commit.Short())
 }
 
 // removesItself reports whether the answering node has itself accepted that it

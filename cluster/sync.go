@@ -15,7 +15,7 @@ func (t *tx) setSync(c *SetSync) error {
 	default:
 		return fmt.Errorf("%w: state %q of the repository is not recorded", ErrInvalid, c.State)
 	}
-	s := Sync{State: c.State, Reason: c.Reason, Head: c.Head, Since: t.now, ModifyIndex: t.index}
+	s := Sync{State: c.State, Reason: c.Reason, Head: c.Head, Awaits: c.Awaits, Since: t.now, ModifyIndex: t.index}
 	if old := syncs().get(t.Txn, single); old != nil && old.State == s.State {
 		s.Since = old.Since
 		if old.Reason == s.Reason && old.Head == s.Head {

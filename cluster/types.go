@@ -103,8 +103,14 @@ type Claim struct {
 	From   signing.Hash
 	Commit signing.Hash
 	// Digest is the SHA-256 over the content that the leader accepted
-	// (verifier.ContentDigest): every byte is bound by it, not only by SHA-1.
+	// (ContentDigest): every byte is bound by it, not only by SHA-1. What Tags
+	// approve shows in it as soon as a revision moves; the tags are in it by
+	// that alone.
 	Digest [32]byte
+	// Tags are the approval tags that the claim relies on, in the order of their
+	// ids, each once. Every node judges by exactly these: what tags the
+	// repository has now, or had, is nothing to it.
+	Tags []signing.Hash
 	// Time is the entry's time as its proposer stamped it: valid_until is
 	// judged by it. The verifier takes none that runs back.
 	Time time.Time
@@ -142,6 +148,10 @@ type Sync struct {
 	State  SyncState
 	Reason string
 	Head   signing.Hash // the newest head that was judged
+	// Awaits is what a Stalled repository waits for, when signatures are all that
+	// is missing. It is the word of the node that follows the repository: what
+	// is not accepted is on no other node.
+	Awaits *signing.Pending
 	Since  time.Time
 
 	ModifyIndex uint64

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"time"
+
 	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
@@ -17,8 +19,12 @@ type View struct {
 	Signers      []string     // of Commit; empty right after the anchor was pinned
 	Anchor       signing.Hash // pinned in this node's own trust store
 	TrustVersion int
-	Deployments  map[string]*Accepted
-	Cluster      desired.Cluster
+	// Advanced is the time of the newest claim that brought a commit; MaxAge is
+	// how long there may be none before status warns, 0: for ever.
+	Advanced    time.Time
+	MaxAge      time.Duration
+	Deployments map[string]*Accepted
+	Cluster     desired.Cluster
 	// ClusterInvalid is set when the newest approved cluster.yaml cannot be
 	// read; Cluster stays at the last one that can.
 	ClusterInvalid *Invalid
@@ -50,12 +56,26 @@ type Accepted struct {
 	Signers    []signing.Approval
 	// Desired is nil when no accepted revision of it ever compiled.
 	Desired *desired.Deployment
+	// Outdated is set when the policy in force would not approve Revision any
+	// more, or when a compromised key approved it. It runs on all the same.
+	Outdated *Outdated
+	// NoReturn, of a Previous, says why nothing is rolled back to it: the policy
+	// in force would not approve it, or a signed rollback floor lies between. "":
+	// it may be.
+	NoReturn string
 	// Invalid is set when a newer approved revision does not compile; Revision
 	// and Desired stay at the last one that does.
 	Invalid *Invalid
 	// Previous is the accepted revision before, whose replicas may still have
-	// to be started while a rollout is under way; its own Previous is nil.
+	// to be started while a rollout is under way, and to which it is rolled back;
+	// its own Previous is nil.
 	Previous *Accepted
+}
+
+// Outdated is how an accepted revision stands under a later policy.
+type Outdated struct {
+	Suspect bool   // approved with a key that is revoked as compromised
+	Reason  string // for people
 }
 
 // Invalid is an approved revision that cannot be compiled.

@@ -12,6 +12,9 @@ const (
 	DefaultSyncInterval = 30 * time.Second
 )
 
+// maxPrune bounds prune.max_deployments.
+const maxPrune = 10_000
+
 // ClusterFile is the name of the cluster's own file at the repository's root.
 const ClusterFile = "cluster.yaml"
 
@@ -41,7 +44,11 @@ func ParseCluster(data []byte) (*Cluster, error) {
 			"placement":     notYet(rep),
 			"backup":        notYet(rep),
 			"upgrade":       notYet(rep),
-			"prune":         notYet(rep),
+			"prune": func(e entry, name string) {
+				rep.fields(e.value, name, map[string]func(entry, string){
+					"max_deployments": func(e entry, name string) { cluster.MaxPrune, _ = rep.integer(e.value, name, 1, maxPrune) },
+				})
+			},
 		})
 	}
 	if err := rep.err(); err != nil {

@@ -30,6 +30,7 @@ var clusterTests = []struct {
 			},
 		},
 	},
+	{name: "prune", text: "prune: {max_deployments: 5}", want: &Cluster{MaxPrune: 5}},
 	{name: "least interval", text: "sync: {interval: 5s}", want: &Cluster{SyncInterval: 5 * time.Second}},
 	{name: "most interval", text: "sync: {interval: 1h}", want: &Cluster{SyncInterval: time.Hour}},
 	{name: "interval too short", text: "sync: {interval: 4s}", problems: "cluster.yaml:1: sync.interval: 4s is not between 5s and 1h0m0s"},
@@ -51,7 +52,7 @@ rollout: {}
 placement: {}
 backup: {}
 upgrade: {}
-prune: {max_deployments: 3}
+prune: {max_deployments: 0}
 `,
 		problems: `cluster.yaml:4: not supported yet: nodes.n.availability: drain
 cluster.yaml:5: not supported yet: nodes.n.ingress
@@ -62,7 +63,7 @@ cluster.yaml:10: not supported yet: rollout
 cluster.yaml:11: not supported yet: placement
 cluster.yaml:12: not supported yet: backup
 cluster.yaml:13: not supported yet: upgrade
-cluster.yaml:14: not supported yet: prune`,
+cluster.yaml:14: prune.max_deployments: must be a whole number from 1 to 10000`,
 	},
 	{
 		name: "bad availability",

@@ -105,7 +105,7 @@ func processFields() []field {
 		{path: s + ".stop_grace_period", verdict: honoured, note: "default 10s", check: checkDuration},
 		{path: s + ".tty", verdict: ignored, note: "nobody is at a replica's terminal"},
 		{path: s + ".stdin_open", verdict: ignored, note: "nobody types into a replica"},
-		{path: s + ".healthcheck", verdict: honoured},
+		{path: s + ".healthcheck", verdict: honoured, note: "and run before Docker's first one, see above"},
 		{path: s + ".healthcheck.disable", verdict: honoured},
 		{path: s + ".healthcheck.test", verdict: honoured},
 		{path: s + ".healthcheck.interval", verdict: honoured, note: "default 30s", check: checkDuration},

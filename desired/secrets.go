@@ -123,6 +123,10 @@ func (b *builder) encrypted(name string, at place) (EncryptedFile, *sops.File, b
 		}
 		b.envFiles[name] = data
 	}
+	if err := b.expander.spend(len(data)); err != nil { // it counts each time it is named
+		b.fileReport(name).addf(0, "", "%s", err)
+		return none, nil, false
+	}
 	parsed, err := sops.Parse(name, data)
 	switch {
 	case errors.Is(err, sops.ErrNotEncrypted):

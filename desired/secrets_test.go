@@ -163,6 +163,9 @@ func TestSecretsAreRefused(t *testing.T) {
 		"another name":     {head + "    env_file: [hidden.env]\n", []string{"hidden.env: encrypted with SOPS, and its values would end up in clear here"}},
 		"env not allowed":  {head + "    env_file: [db.sops.env]\n", []string{"compose.yaml:4: services.web.env_file[0]: refused: the engine stores environment in clear"}},
 		"a name of spaces": {head + "    env_file: [spaces.sops.env]\n", []string{"spaces.sops.env: \"export NAME_unencrypted\" is no name of a variable"}},
+		"too much in all": {"services:\n" + manyServices(5) + "secrets:\n  db: {file: big.sops.txt}\n", []string{
+			"big.sops.txt: all values together expand to more than the limit of 16777216 bytes",
+		}},
 		"too much": {head + "    secrets:" + manySecrets(900) + "secrets:\n  db: {file: big.sops.txt}\n", []string{
 			"services.web: ", "bytes of encrypted files, more than the limit of 4194304 a service",
 		}},
@@ -188,6 +191,15 @@ func manySecrets(n int) string {
 	b.WriteString("\n")
 	for i := range n {
 		b.WriteString("      - {source: db, target: t" + strings.Repeat("x", i%50) + string(rune('a'+i%26)) + strings.Repeat("y", i/50) + "}\n")
+	}
+	return b.String()
+}
+
+// manyServices are services with as many secrets as one may have.
+func manyServices(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString("  s" + string(rune('a'+i)) + ":\n    image: web:1\n    secrets:" + manySecrets(380))
 	}
 	return b.String()
 }

@@ -351,7 +351,10 @@ type Volume struct {
 type Cluster struct {
 	Nodes        map[string]NodeSettings
 	SyncInterval time.Duration // 0: the default of 30 s
-	Registries   []Registry    `json:",omitempty"` // sorted by prefix
+	// MaxPrune is how many deployments one push may remove without the word of
+	// root; 0: one, or a third of them, whichever is more.
+	MaxPrune   int
+	Registries []Registry `json:",omitempty"` // sorted by prefix
 	// Notifications is whom the cluster tells what; nil: nobody.
 	Notifications *Notifications `json:",omitempty"`
 }

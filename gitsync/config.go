@@ -48,6 +48,10 @@ type Limits struct {
 	// Commits is the number of commits in one pack, and the number that
 	// Contains looks at, default 100,000.
 	Commits int
+	// Tags is the number of approval tags (refs/tags/approve/…) that the
+	// repository may have, default 10,000. More than that stop the sync: those
+	// that have approved something are evidence in the log and may be deleted.
+	Tags int
 	// ObjectBytes is the size of one object that can be read from the mirror,
 	// default 16 MiB: the bound of all files of one revision.
 	ObjectBytes int64
@@ -79,7 +83,7 @@ const (
 func DefaultConfig() Config {
 	return Config{
 		Repository: Repository{Branch: "main"},
-		Limits:     Limits{Bytes: 256 * mebibyte, Objects: 200_000, Commits: 100_000, ObjectBytes: 16 * mebibyte},
+		Limits:     Limits{Bytes: 256 * mebibyte, Objects: 200_000, Commits: 100_000, Tags: 10_000, ObjectBytes: 16 * mebibyte},
 		Interval:   func() time.Duration { return defaultInterval },
 		Logger:     slog.New(slog.DiscardHandler),
 	}
@@ -99,6 +103,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Limits.Commits == 0 {
 		c.Limits.Commits = d.Limits.Commits
+	}
+	if c.Limits.Tags == 0 {
+		c.Limits.Tags = d.Limits.Tags
 	}
 	if c.Limits.ObjectBytes == 0 {
 		c.Limits.ObjectBytes = d.Limits.ObjectBytes
@@ -121,7 +128,7 @@ func (c Config) Validate() error {
 	if !c.Repository.Local() && !filepath.IsAbs(c.Directory) {
 		return fmt.Errorf("directory of the mirror %q: want an absolute path", c.Directory)
 	}
-	if c.Limits.Bytes < 0 || c.Limits.Objects < 0 || c.Limits.Commits < 0 || c.Limits.ObjectBytes < 0 {
+	if c.Limits.Bytes < 0 || c.Limits.Objects < 0 || c.Limits.Commits < 0 || c.Limits.Tags < 0 || c.Limits.ObjectBytes < 0 {
 		return errors.New("limits of the repository must not be negative")
 	}
 	return nil

@@ -42,38 +42,52 @@ func gitDirectory(path string) (string, error) {
 	return dir, nil
 }
 
-// localHead reads a branch of a repository on this machine.
-func localHead(path, branch string) (signing.Hash, error) {
+// localRefs reads a branch and the approval tags of a repository on this
+// machine, no more tags than most.
+func localRefs(path, branch string, most int) (signing.Hash, []tagRef, error) {
 	dir, err := gitDirectory(path)
 	if err != nil {
-		return signing.Hash{}, err
+		return signing.Hash{}, nil, err
 	}
 	refs := filesystem.NewStorage(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(0))
 	if err := checkFormat(refs); err != nil {
-		return signing.Hash{}, err
+		return signing.Hash{}, nil, err
 	}
+	// A ref that is moved, or packed, while all are listed may be missing among
+	// them, so that the branch is asked for by its name.
 	ref, err := storer.ResolveReference(refs, plumbing.NewBranchReferenceName(branch))
-	if err == nil {
-		return signing.Hash(ref.Hash()), nil
+	if err != nil && !errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return signing.Hash{}, nil, fmt.Errorf("%w: read branch %s of %s: %w", ErrUnreachable, branch, path, err)
 	}
-	if !errors.Is(err, plumbing.ErrReferenceNotFound) {
-		return signing.Hash{}, fmt.Errorf("%w: read branch %s of %s: %w", ErrUnreachable, branch, path, err)
+	branches, tags, listing := listLocal(refs)
+	switch {
+	case listing != nil:
+		return signing.Hash{}, nil, fmt.Errorf("%w: read the refs of %s: %w", ErrUnreachable, path, listing)
+	case err != nil:
+		return signing.Hash{}, nil, missingBranch(branch, branches)
 	}
+	if tags, err = sortTags(tags, most); err != nil {
+		return signing.Hash{}, nil, fmt.Errorf("read the refs of %s: %w", path, err)
+	}
+	return signing.Hash(ref.Hash()), tags, nil
+}
+
+// listLocal lists the branches and the approval tags.
+func listLocal(refs *filesystem.Storage) (branches []string, tags []tagRef, err error) {
 	all, err := refs.IterReferences()
 	if err != nil {
-		return signing.Hash{}, fmt.Errorf("%w: read the refs of %s: %w", ErrUnreachable, path, err)
+		return nil, nil, err
 	}
-	var branches []string
 	err = all.ForEach(func(ref *plumbing.Reference) error {
-		if ref.Name().IsBranch() {
-			branches = append(branches, ref.Name().Short())
+		switch name := ref.Name(); {
+		case name.IsBranch():
+			branches = append(branches, name.Short())
+		case ref.Type() == plumbing.HashReference && strings.HasPrefix(name.String(), approveRefs):
+			tags = append(tags, tagRef{name: strings.TrimPrefix(name.String(), tagRefs), id: signing.Hash(ref.Hash())})
 		}
 		return nil
 	})
-	if err != nil {
-		return signing.Hash{}, fmt.Errorf("%w: read the refs of %s: %w", ErrUnreachable, path, err)
-	}
-	return signing.Hash{}, missingBranch(branch, branches)
+	return branches, tags, err
 }
 
 // checkFormat refuses what the library would read wrongly.

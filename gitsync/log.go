@@ -9,9 +9,10 @@ import (
 // Judge evaluates a head by the node's own verifier, the code that every node
 // runs. It is called from one goroutine at a time.
 type Judge interface {
-	// Evaluate judges what tip adds to the accepted commit, as far as one
-	// claim goes. An error is no verdict: it is tried again later.
-	Evaluate(ctx context.Context, src signing.Source, tip signing.Hash) (*Evaluation, error)
+	// Evaluate judges what tip adds to the accepted commit, and what the approval
+	// tags add to it, as far as one claim goes. An error is no verdict: it is
+	// tried again later.
+	Evaluate(ctx context.Context, src signing.Source, tip signing.Hash, tags []signing.Hash) (*Evaluation, error)
 }
 
 // Evaluation is what a Judge found.
@@ -24,6 +25,9 @@ type Evaluation struct {
 	// Refusal says why To is not the tip; nil when it is, or when the tip is
 	// further away than one claim goes.
 	Refusal *signing.Refusal
+	// Awaits is set with a Refusal that is none for good: the range goes on once
+	// somebody has signed.
+	Awaits *signing.Pending
 	// Evidence names the objects that judging read, in the order of first
 	// reads; other nodes need the same.
 	Evidence []signing.Hash
@@ -64,6 +68,17 @@ const (
 	Unreachable State = "Unreachable"
 )
 
+// Transition is what the Syncer has to say of the repository as a whole.
+type Transition struct {
+	State  State
+	Reason string
+	// Head is the newest head that was seen, zero when none was.
+	Head signing.Hash
+	// Awaits is what a Stalled repository waits for, when signatures are all that
+	// is missing; nil otherwise.
+	Awaits *signing.Pending
+}
+
 // Log records what the Syncer has to say. It is called from one goroutine at a
 // time. A Syncer starts without memory at every Run, so that the first round
 // may repeat what a Syncer before it, or on another node, has said: an
@@ -76,7 +91,6 @@ type Log interface {
 	Advance(ctx context.Context, claim Advance) error
 	// Refuse records a refusal, once per head and reason.
 	Refuse(ctx context.Context, refusal Refusal) error
-	// Transition records a change of state or reason. Head is the newest head
-	// that was seen, zero when none was.
-	Transition(ctx context.Context, state State, reason string, head signing.Hash) error
+	// Transition records a change of state or reason.
+	Transition(ctx context.Context, transition Transition) error
 }

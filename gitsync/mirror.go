@@ -18,8 +18,8 @@ import (
 const headRef = "refs/jaco/head"
 
 // Mirror is the repository as far as it is needed here: one branch with its
-// full history in a bare mirror, or the repository itself when it is given by
-// path. It never makes a checkout.
+// full history and the approval tags in a bare mirror, or the repository itself
+// when it is given by path. It never makes a checkout.
 //
 // Object and Contains may be called while a fetch runs; ListHead and Fetch
 // wait for each other.
@@ -31,10 +31,14 @@ type Mirror struct {
 
 	fetching sync.Mutex // held during ListHead and Fetch; guards the fields below
 	tooLarge map[signing.Hash]error
+	have     map[signing.Hash]bool // tags that were found here
+	unwanted map[signing.Hash]bool // tags that exceed a limit
+	genuine  map[tagRef]bool       // of the tags at the last Fetch: whether they are offered
 
 	mu      sync.Mutex   // guards the fields below
 	broken  bool         // the next Fetch makes the mirror anew
 	rebuilt signing.Hash // the head for which the mirror was made anew
+	offered []signing.Hash
 }
 
 var _ signing.Source = (*Mirror)(nil)
@@ -50,7 +54,7 @@ func OpenMirror(config Config) (*Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Mirror{config: config, packs: maxPacks, tooLarge: make(map[signing.Hash]error)}
+	m := &Mirror{config: config, packs: maxPacks, tooLarge: make(map[signing.Hash]error), have: make(map[signing.Hash]bool), unwanted: make(map[signing.Hash]bool)}
 	switch where.scheme {
 	case schemeLocal:
 		// The git directory may come later; each round looks for it.
@@ -157,7 +161,8 @@ func (m *Mirror) ListHead(ctx context.Context) (signing.Hash, error) {
 	m.fetching.Lock()
 	defer m.fetching.Unlock()
 	if m.remote == nil {
-		return m.localHead()
+		head, _, err := m.localRefs()
+		return head, err
 	}
 	c, _, head, err := m.query(ctx)
 	if err != nil {
@@ -166,20 +171,20 @@ func (m *Mirror) ListHead(ctx context.Context) (signing.Hash, error) {
 	return head, c.Close()
 }
 
-// localHead finds the git directory, which an operator may have moved or made
-// anew since, and reads the branch.
-func (m *Mirror) localHead() (signing.Hash, error) {
+// localRefs finds the git directory, which an operator may have moved or made
+// anew since, and reads the branch and the approval tags.
+func (m *Mirror) localRefs() (signing.Hash, []tagRef, error) {
 	path := m.config.Repository.URL
-	head, err := localHead(path, m.config.Repository.Branch)
+	head, tags, err := localRefs(path, m.config.Repository.Branch, m.config.Limits.Tags)
 	if err != nil {
-		return signing.Hash{}, err
+		return signing.Hash{}, nil, err
 	}
 	dir, err := gitDirectory(path)
 	if err != nil {
-		return signing.Hash{}, err
+		return signing.Hash{}, nil, err
 	}
 	m.store.use(dir)
-	return head, nil
+	return head, tags, nil
 }
 
 // query opens a conversation and reads the head. The caller closes it.
@@ -200,14 +205,18 @@ func (m *Mirror) query(ctx context.Context) (conversation, *advertised, signing.
 	return c, refs, head, nil
 }
 
-// Fetch brings the branch here and returns its newest commit. When that is
-// here already, it costs the query of the refs alone. Nothing is kept of a
-// fetch that failed.
+// Fetch brings the branch and the approval tags here and returns the branch's
+// newest commit; Tags are then the tags. When all is here already, it costs the
+// query of the refs alone. Nothing is kept of a fetch that failed.
 func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 	m.fetching.Lock()
 	defer m.fetching.Unlock()
 	if m.remote == nil {
-		return m.localHead()
+		head, tags, err := m.localRefs()
+		if err == nil {
+			m.offer(tags)
+		}
+		return head, err
 	}
 	c, refs, head, err := m.query(ctx)
 	if err != nil {
@@ -217,14 +226,20 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 	if err := m.tooLarge[head]; err != nil {
 		return signing.Hash{}, err // it would be fetched in vain again
 	}
+	tags, err := refs.tags(m.config.Limits.Tags)
+	if err != nil {
+		return signing.Hash{}, fmt.Errorf("query %s: %w", m.config.Repository.URL, err)
+	}
 	have, err := m.readHead()
 	if err != nil {
 		m.distrust()
 	}
-	if have == head && !m.isBroken() {
+	missing := m.missingTags(tags)
+	if have == head && len(missing) == 0 && !m.isBroken() {
+		m.offer(tags)
 		return head, nil
 	}
-	err = m.fetch(ctx, c, refs, head, have)
+	err = m.fetch(ctx, c, refs, wanted{head: head, have: have, tags: missing})
 	if errors.Is(err, ErrTooLarge) {
 		clear(m.tooLarge) // one head is enough to remember
 		m.tooLarge[head] = err
@@ -233,16 +248,28 @@ func (m *Mirror) Fetch(ctx context.Context) (signing.Hash, error) {
 		err = fmt.Errorf("fetch %s from %s: %w", head.Short(), m.config.Repository.URL, err)
 		return signing.Hash{}, adviseDisk(m.config.Directory, err)
 	}
+	m.offer(tags)
 	return head, nil
 }
 
+// wanted is what one fetch is to bring.
+type wanted struct {
+	head signing.Hash
+	have signing.Hash   // the head that is here; zero: none
+	tags []signing.Hash // that are not here
+}
+
 // fetch adds what is missing, or makes the mirror anew when it is broken.
-func (m *Mirror) fetch(ctx context.Context, c conversation, refs *advertised, head, have signing.Hash) error {
+func (m *Mirror) fetch(ctx context.Context, c conversation, refs *advertised, w wanted) error {
+	head := w.head
 	if m.isBroken() {
 		return m.rebuild(ctx, c, refs, head)
 	}
-	err := receive(ctx, c, refs, transfer{dir: m.config.Directory, want: head, have: m.negotiate(have), limits: m.config.Limits})
-	if err != nil {
+	t := transfer{dir: m.config.Directory, have: m.negotiate(w.have), limits: m.config.Limits}
+	if w.have != head {
+		t.want = []signing.Hash{head}
+	}
+	if err := m.collect(ctx, c, refs, t, w.tags); err != nil {
 		return err
 	}
 	if err := checkCommit(m.store, head); err != nil {

@@ -28,7 +28,7 @@ const (
 // transfer is one pack to receive.
 type transfer struct {
 	dir    string // the git directory that takes it
-	want   signing.Hash
+	want   []signing.Hash
 	have   []signing.Hash
 	limits Limits
 }

@@ -205,11 +205,26 @@ type fakeJudge struct {
 	fail     error
 	calls    int
 	before   func() // called at the start of Evaluate
+	approved map[signing.Hash]bool
+	offered  []signing.Hash // the tags of the last call
+}
+
+// approve reads the tags and says whether one is new.
+func (j *fakeJudge) approve(src signing.Source, tags []signing.Hash) bool {
+	j.offered = tags
+	fresh := false
+	for _, tag := range tags {
+		if _, err := signing.ReadObject(src, tag, signing.TagObject); err != nil {
+			panic(err) // what is offered is there
+		}
+		fresh = fresh || !j.approved[tag]
+	}
+	return fresh
 }
 
 var _ Judge = (*fakeJudge)(nil)
 
-func (j *fakeJudge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash) (*Evaluation, error) {
+func (j *fakeJudge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash, tags []signing.Hash) (*Evaluation, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls++
@@ -248,7 +263,10 @@ func (j *fakeJudge) Evaluate(_ context.Context, src signing.Source, tip signing.
 		}
 		e.To = chain[i].ID
 	}
-	e.Moved = e.To != e.From
+	if fresh := j.approve(recorder, tags); fresh && e.Refusal == nil {
+		e.Moved = true
+	}
+	e.Moved = e.Moved || e.To != e.From
 	e.Evidence = recorder.IDs()
 	return e, nil
 }
@@ -274,7 +292,7 @@ type fakeLog struct {
 var _ Log = (*fakeLog)(nil)
 
 func newFakes() (*fakeJudge, *fakeLog) {
-	j := &fakeJudge{}
+	j := &fakeJudge{approved: map[signing.Hash]bool{}}
 	return j, &fakeLog{judge: j, names: map[signing.Hash]string{{}: "-"}, objects: map[signing.Hash]bool{}}
 }
 
@@ -330,6 +348,9 @@ func (l *fakeLog) Advance(_ context.Context, a Advance) error {
 	l.judge.mu.Lock()
 	defer l.judge.mu.Unlock()
 	l.judge.accepted = a.Evaluation.To
+	for _, tag := range l.judge.offered {
+		l.judge.approved[tag] = true
+	}
 	return nil
 }
 
@@ -339,13 +360,17 @@ func (l *fakeLog) Refuse(_ context.Context, r Refusal) error {
 	return l.say("refuse head %s at %s: %s", l.nameOf(r.Head), l.nameOf(r.Commit), r.Reason)
 }
 
-func (l *fakeLog) Transition(_ context.Context, state State, reason string, head signing.Hash) error {
+func (l *fakeLog) Transition(_ context.Context, t Transition) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	reason := t.Reason
 	if reason != "" {
 		reason = ": " + reason
 	}
-	return l.say("%s at %s%s", state, l.nameOf(head), reason)
+	if t.Awaits != nil {
+		reason += " (" + t.Awaits.Unit + ")"
+	}
+	return l.say("%s at %s%s", t.State, l.nameOf(t.Head), reason)
 }
 
 func (l *fakeLog) setFail(err error) {

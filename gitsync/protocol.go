@@ -52,6 +52,7 @@ type conversation interface {
 // advertised are the refs of a repository.
 type advertised struct {
 	refs         map[string]plumbing.Hash
+	peeled       map[string]plumbing.Hash // of annotated tags: what they point to
 	capabilities string
 }
 
@@ -71,7 +72,7 @@ func readAdvertisement(c conversation) (*advertised, error) {
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	return &advertised{refs: refs.References, capabilities: refs.Capabilities.String()}, nil
+	return &advertised{refs: refs.References, peeled: refs.Peeled, capabilities: refs.Capabilities.String()}, nil
 }
 
 // prefixWriter keeps the first bytes of a stream.
@@ -115,23 +116,31 @@ func missingBranch(branch string, branches []string) error {
 	return fmt.Errorf("%w: %s; the repository has %s", ErrNoBranch, branch, list)
 }
 
-// packRequest asks for everything that the wanted commit needs beyond what
-// the commits in have need. No multi_ack: the answer is then one line and the
+// packRequest asks for everything that the wanted objects need beyond what the
+// commits in have need. No multi_ack: the answer is then one line and the
 // pack. No thin-pack: every pack stands alone.
-func packRequest(capabilities string, want signing.Hash, have []signing.Hash) ([]byte, error) {
+func packRequest(capabilities string, want, have []signing.Hash) ([]byte, error) {
 	offered := strings.Fields(capabilities)
 	if !slices.Contains(offered, "side-band-64k") {
 		return nil, fmt.Errorf("%w: the server's git is too old (no side-band-64k)", ErrUnreachable)
 	}
-	line := "want " + want.String() + " side-band-64k"
+	capabilitiesLine := " side-band-64k"
 	for _, c := range []string{"ofs-delta", "no-progress"} {
 		if slices.Contains(offered, c) {
-			line += " " + c
+			capabilitiesLine += " " + c
 		}
 	}
 	var request bytes.Buffer
 	e := pktline.NewEncoder(&request)
-	err := errors.Join(e.EncodeString(line+" "+agent+"\n"), e.Flush())
+	var err error
+	for i, id := range want {
+		line := "want " + id.String()
+		if i == 0 {
+			line += capabilitiesLine + " " + agent
+		}
+		err = errors.Join(err, e.EncodeString(line+"\n"))
+	}
+	err = errors.Join(err, e.Flush())
 	for _, id := range have {
 		err = errors.Join(err, e.EncodeString("have "+id.String()+"\n"))
 	}

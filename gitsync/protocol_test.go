@@ -52,17 +52,17 @@ func TestPackStream(t *testing.T) {
 }
 
 func TestPackRequest(t *testing.T) {
-	got, err := packRequest("multi_ack thin-pack side-band side-band-64k ofs-delta no-progress agent=git/2.39", signing.Hash{1}, []signing.Hash{{2}, {3}})
+	got, err := packRequest("multi_ack thin-pack side-band side-band-64k ofs-delta no-progress agent=git/2.39", []signing.Hash{{1}, {4}}, []signing.Hash{{2}, {3}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	zeros := strings.Repeat("0", 38)
-	want := line("want 01"+zeros+" side-band-64k ofs-delta no-progress agent=jaco\n") + "0000" +
+	want := line("want 01"+zeros+" side-band-64k ofs-delta no-progress agent=jaco\n") + line("want 04"+zeros+"\n") + "0000" +
 		line("have 02"+zeros+"\n") + line("have 03"+zeros+"\n") + line("done\n")
 	if string(got) != want {
 		t.Errorf("request %q, want %q", got, want)
 	}
-	if _, err := packRequest("side-band", signing.Hash{1}, nil); !errors.Is(err, ErrUnreachable) {
+	if _, err := packRequest("side-band", []signing.Hash{{1}}, nil); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -39,11 +40,21 @@ func (m *Mirror) rebuild(ctx context.Context, c conversation, refs *advertised, 
 	if err := initMirror(fresh); err != nil {
 		return err
 	}
-	if err := receive(ctx, c, refs, transfer{dir: fresh, want: head, limits: m.config.Limits}); err != nil {
+	refsTags, err := refs.tags(m.config.Limits.Tags)
+	if err != nil {
+		return err
+	}
+	var tags []signing.Hash
+	for _, tag := range refsTags {
+		if !m.unwanted[tag.id] && !slices.Contains(tags, tag.id) {
+			tags = append(tags, tag.id)
+		}
+	}
+	if err := m.collect(ctx, c, refs, transfer{dir: fresh, want: []signing.Hash{head}, limits: m.config.Limits}, tags); err != nil {
 		return err
 	}
 	check := newStore(fresh, m.config.Limits.ObjectBytes)
-	err := checkCommit(check, head)
+	err = checkCommit(check, head)
 	check.release()
 	if err != nil {
 		return fmt.Errorf("%w: the server left out objects: %w", ErrUnreachable, err)
@@ -55,6 +66,7 @@ func (m *Mirror) rebuild(ctx context.Context, c conversation, refs *advertised, 
 		return err
 	}
 	m.config.Logger.Info("the mirror was made anew", "head", head.Short())
+	clear(m.have)
 	m.mu.Lock()
 	m.broken, m.rebuilt = false, head
 	m.mu.Unlock()

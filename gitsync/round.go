@@ -2,6 +2,7 @@ package gitsync
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -15,7 +16,8 @@ const maxRefusals = 1000
 // memory is what one Run has said and need not say again.
 type memory struct {
 	said    announcement
-	settled announcement // the outcome of the head last judged to its end
+	settled announcement      // the outcome of the head last judged to its end
+	tags    [sha256.Size]byte // that it was judged with
 	refused map[refusalKey]bool
 }
 
@@ -29,12 +31,15 @@ type announcement struct {
 	// kind stands for the reason where its text holds what differs from one
 	// attempt to the next, as a port or an address: only another kind is news.
 	kind string
+	// awaits is told along and is no news of its own: the reason says it too.
+	awaits *signing.Pending
 }
 
 func (a announcement) same(b announcement) bool {
 	if a.kind != "" && a.kind == b.kind {
 		a.reason = b.reason
 	}
+	a.awaits = b.awaits
 	return a == b
 }
 
@@ -69,7 +74,7 @@ func (s *Syncer) announce(ctx context.Context, m *memory, a announcement) error 
 	if m.said.same(a) {
 		return nil
 	}
-	if err := s.log.Transition(ctx, a.state, a.reason, a.head); err != nil {
+	if err := s.log.Transition(ctx, Transition{State: a.state, Reason: a.reason, Head: a.head, Awaits: a.awaits}); err != nil {
 		return fmt.Errorf("record %s: %w", a.state, err)
 	}
 	m.said = a
@@ -82,16 +87,19 @@ func (s *Syncer) settle(ctx context.Context, m *memory, a announcement) error {
 	return s.announce(ctx, m, a)
 }
 
-// judgeHead has a head judged and its claims proposed until it is accepted or
-// refused. A head that was settled before costs nothing, except for recording
-// that the repository answers again.
+// judgeHead has a head judged, with the approval tags, and its claims proposed
+// until it is accepted or refused. What was settled before costs nothing, except
+// for recording that the repository answers again.
 func (s *Syncer) judgeHead(ctx context.Context, m *memory, head signing.Hash) error {
-	if m.settled.head == head && m.settled.state != "" {
+	tags := s.mirror.Tags()
+	with := fingerprint(tags)
+	if m.settled.head == head && m.settled.state != "" && m.tags == with {
 		return s.announce(ctx, m, m.settled)
 	}
+	m.settled, m.tags = announcement{}, with
 	defer s.mirror.release()
 	for reached := (signing.Hash{}); ; {
-		e, err := s.judge.Evaluate(ctx, s.mirror, head)
+		e, err := s.judge.Evaluate(ctx, s.mirror, head, tags)
 		if err != nil {
 			return s.judgeFailed(ctx, m, head, err)
 		}
@@ -101,7 +109,7 @@ func (s *Syncer) judgeHead(ctx context.Context, m *memory, head signing.Hash) er
 			}
 		}
 		if e.Refusal != nil {
-			return s.refuse(ctx, m, Refusal{Head: head, Refusal: *e.Refusal})
+			return s.refuse(ctx, m, Refusal{Head: head, Refusal: *e.Refusal}, e.Awaits)
 		}
 		if e.To == head {
 			return s.settle(ctx, m, announcement{state: Synced, head: head})
@@ -175,13 +183,19 @@ func (s *Syncer) advance(ctx context.Context, e *Evaluation) error {
 	return nil
 }
 
-// refuse records the refusal once and settles the head.
-func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal) error {
-	if err := s.refuseOnce(ctx, m, r); err != nil {
-		return err
+// refuse records the refusal once and settles the head. A trust change that
+// waits for signatures is none: the transition alone tells of it.
+func (s *Syncer) refuse(ctx context.Context, m *memory, r Refusal, awaits *signing.Pending) error {
+	if awaits == nil || r.Reason != signing.ReasonTrustPending {
+		if err := s.refuseOnce(ctx, m, r); err != nil {
+			return err
+		}
 	}
 	reason := fmt.Sprintf("%s: commit %s: %s", r.Reason, r.Commit.Short(), r.Detail)
-	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head})
+	if awaits != nil {
+		reason = awaits.Reason
+	}
+	return s.settle(ctx, m, announcement{state: Stalled, reason: reason, head: r.Head, awaits: awaits})
 }
 
 // refuseOnce records a refusal that was not recorded before.

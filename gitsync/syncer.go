@@ -30,6 +30,7 @@ type Soft struct {
 type repository interface {
 	signing.Source
 	Fetch(ctx context.Context) (signing.Hash, error)
+	Tags() []signing.Hash
 	Contains(head signing.Hash, prefix string) (bool, error)
 	// suspect is told that objects of the head are missing, and says whether
 	// the next Fetch can help.
@@ -55,6 +56,7 @@ type Syncer struct {
 	begun   uint64        // rounds
 	ended   uint64        // rounds
 	stopped bool          // Run has returned
+	again   bool          // what was settled is to be judged again
 }
 
 // New prepares a Syncer; nothing runs and nothing is fetched before Run. The
@@ -87,6 +89,16 @@ func (s *Syncer) Poke() {
 	default:
 	}
 }
+
+// Rejudge asks for a round in which also what was settled is judged again: what
+// the judge goes by has changed.
+func (s *Syncer) Rejudge() {
+	s.update(func() { s.again = true })
+	s.Poke()
+}
+
+// Object implements signing.Source with the objects that are here.
+func (s *Syncer) Object(id signing.Hash) (signing.Object, error) { return s.mirror.Object(id) }
 
 // Run follows the repository until the context ends, which is no error. It may
 // be called again after it returned, not while it runs.
@@ -205,7 +217,13 @@ func (s *Syncer) update(change func()) {
 // round asks the repository once and does what follows from the answer. It
 // says whether to try again soon.
 func (s *Syncer) round(ctx context.Context, memory *memory) (retry bool) {
-	s.update(func() { s.begun++; s.soft.Fetching = true })
+	s.update(func() {
+		s.begun++
+		s.soft.Fetching = true
+		if s.again {
+			memory.settled, s.again = announcement{}, false
+		}
+	})
 	head, err := s.mirror.Fetch(ctx)
 	if err == nil {
 		s.update(func() { s.soft.Head, s.soft.FetchedAt = head, time.Now() })

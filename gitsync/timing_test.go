@@ -54,6 +54,7 @@ func (r *fakeRepository) Object(signing.Hash) (signing.Object, error) {
 	return signing.Object{}, signing.ErrNotFound
 }
 func (r *fakeRepository) Contains(signing.Hash, string) (bool, error) { return false, nil }
+func (r *fakeRepository) Tags() []signing.Hash                        { return nil }
 func (r *fakeRepository) release()                                    {}
 
 func (r *fakeRepository) suspect(signing.Hash) bool {
@@ -66,7 +67,7 @@ func (r *fakeRepository) suspect(signing.Hash) bool {
 // yesJudge accepts every head without looking at it.
 type yesJudge struct{ fakeJudge }
 
-func (j *yesJudge) Evaluate(_ context.Context, _ signing.Source, tip signing.Hash) (*Evaluation, error) {
+func (j *yesJudge) Evaluate(_ context.Context, _ signing.Source, tip signing.Hash, _ []signing.Hash) (*Evaluation, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.calls++

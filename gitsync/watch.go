@@ -113,8 +113,9 @@ func (w *refWatcher) arm() {
 	}
 }
 
-// directories are the git directory for packed-refs, and those that lead to
-// the branch's own file: refs, refs/heads, and for feature/x refs/heads/feature.
+// directories are the git directory for packed-refs, those that lead to the
+// branch's own file (refs, refs/heads, and for feature/x refs/heads/feature), and
+// those of approval tags.
 func (w *refWatcher) directories() []string {
 	git, err := gitDirectory(w.repository.URL)
 	if err != nil {
@@ -130,6 +131,30 @@ func (w *refWatcher) directories() []string {
 		dir = filepath.Join(dir, part)
 		dirs = append(dirs, dir)
 	}
+	return append(dirs, tagDirectories(git)...)
+}
+
+// maxTagDirectories bounds the directories of tags that are watched; changes in
+// others are found by the poll.
+const maxTagDirectories = 1000
+
+// tagDirectories are refs/tags and, at any depth, the directories of approval
+// tags that are there now.
+func tagDirectories(git string) []string {
+	dirs := []string{filepath.Join(git, "refs", "tags")}
+	root := filepath.Join(git, filepath.FromSlash(strings.TrimSuffix(approveRefs, "/")))
+	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return fs.SkipDir // it is not there, or no longer
+		case !entry.IsDir():
+			return nil
+		case len(dirs) == maxTagDirectories:
+			return fs.SkipAll
+		}
+		dirs = append(dirs, path)
+		return nil
+	})
 	return dirs
 }
 

@@ -14,6 +14,8 @@ func TestJudge(t *testing.T) {
 	revoked := func(name, fields string) string {
 		return text + fmt.Sprintf("revoked: [{key: %q%s}]\n", r.fingerprint(name), fields)
 	}
+	head, _, _ := strings.Cut(text, "rules:")
+	toShop, _, _ := strings.Cut(text, `  - {paths: ["deployments/*/images`)
 	cases := []struct {
 		name, text, unit  string
 		outdated, suspect bool
@@ -35,9 +37,9 @@ func TestJudge(t *testing.T) {
 		{"a higher number", strings.Replace(text, "deployments/*/**\"]", "deployments/*/**\"], approvals: 2", 1), "blog", true, false,
 			"deployments/blog/compose.yaml: 1 of 2 approvals by the trust.yaml in force: it was approved by bob"},
 		{"a lower number", strings.Replace(text, "approvals: 2", "approvals: 1", 1), "shop", false, false, ""},
-		{"another rule", text[:strings.Index(text, "  - {paths: [\"deployments/*/images")] + "  - {paths: [\"deployments/blog/**\"], signers: [carol]}\n",
+		{"another rule", toShop + "  - {paths: [\"deployments/blog/**\"], signers: [carol]}\n",
 			"blog", true, false, "deployments/blog/compose.yaml: 0 of 1"},
-		{"no rule", text[:strings.Index(text, "rules:")], "blog", true, false, "deployments/blog/compose.yaml: no rule of trust.yaml matches it any more"},
+		{"no rule", head, "blog", true, false, "deployments/blog/compose.yaml: no rule of trust.yaml matches it any more"},
 		{"expired since", strings.Replace(text, "bob: {", "bob: {valid_until: 2026-11-01, ", 1), "blog", false, false, ""},
 	}
 	for _, c := range cases {

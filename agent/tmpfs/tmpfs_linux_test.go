@@ -84,6 +84,32 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// TestAfterAReboot has the directory empty and on a disk again.
+func TestAfterAReboot(t *testing.T) {
+	d := newDirectory(t)
+	if _, err := d.Put("a", []agent.SecretFile{{Data: []byte("one"), Mode: 0o444}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(d.path, unix.MNT_DETACH); errors.Is(err, unix.EINVAL) {
+		t.Skip("on purpose: this machine's temporary files are on a tmpfs, and nothing was mounted")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if held, err := d.Replicas(); err != nil || len(held) != 0 {
+		t.Errorf("on the disk: %v, %v", held, err)
+	}
+	paths, err := d.Put("a", []agent.SecretFile{{Data: []byte("one"), Mode: 0o444}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := inMemory(d.path); err != nil || !found {
+		t.Errorf("the files are not on a tmpfs: %v", err)
+	}
+	if data, err := os.ReadFile(paths[0]); err != nil || string(data) != "one" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestPutRefuses(t *testing.T) {
 	d := newDirectory(t)
 	for _, replica := range []string{"", ".", "..", "../a", "a/b", "/a"} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/jaco-sh/jaco/cluster"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // Client speaks to the control service of a daemon. It is safe for concurrent
@@ -64,6 +65,15 @@ func (c *Client) JoinCluster(ctx context.Context, request *JoinClusterRequest) (
 		return nil, c.explain(err)
 	}
 	return &JoinClusterResult{out.GetClusterId(), out.GetClusterName(), out.GetNode(), out.GetLines()}, nil
+}
+
+// Reanchor moves the pin of the local node to a commit of a rewritten history.
+func (c *Client) Reanchor(ctx context.Context, commit signing.Hash) (*ReanchorResult, error) {
+	out, err := c.api.Reanchor(ctx, &jacov1.ReanchorRequest{Commit: commit[:]})
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	return &ReanchorResult{int(out.GetTrustVersion()), out.GetRoot(), out.GetLines()}, nil
 }
 
 // IssueToken makes a token that is good for so long.

@@ -91,6 +91,10 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 			_, err := jacov1.NewControlClient(l).JoinCluster(ctx, &jacov1.JoinClusterRequest{})
 			return err
 		},
+		"Control.Reanchor": func(l *link) error {
+			_, err := jacov1.NewControlClient(l).Reanchor(ctx, &jacov1.ReanchorRequest{Commit: make([]byte, 20)})
+			return err
+		},
 		"Control.Refresh": func(l *link) error {
 			_, err := jacov1.NewControlClient(l).Refresh(ctx, &jacov1.RefreshRequest{})
 			return err
@@ -108,7 +112,7 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 		l := raw(t, s, c.config)
 		var good []string
 		for _, call := range []string{
-			"health", "Peer.Poke", "Peer.UnitKey", "Join.Hello", "Control.Trace", "Control.Recipient", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh",
+			"health", "Peer.Poke", "Peer.UnitKey", "Join.Hello", "Control.Trace", "Control.Recipient", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh", "Control.Reanchor",
 		} {
 			err := calls[call](l)
 			switch code := status.Code(err); {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jaco-sh/jaco/cluster"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // Initializer makes a cluster of this node.
@@ -51,6 +52,8 @@ type Member interface {
 	// Refresh makes the leader ask the remote once. contains says whether the
 	// head is or descends from the revision, which may be empty.
 	Refresh(ctx context.Context, revision string) (head string, contains bool, err error)
+	// Reanchor moves this node's own pin for the operator ("uid:1000") who asks.
+	Reanchor(ctx context.Context, operator string, commit signing.Hash) (*ReanchorResult, error)
 	// Trace proves a container or replica back to its signatures.
 	Trace(id string) (*cluster.TraceReport, error)
 	// Export writes an audit bundle.
@@ -200,6 +203,22 @@ func (s *Server) Recipient(ctx context.Context, in *jacov1.RecipientRequest) (*j
 	return &jacov1.RecipientResponse{Recipient: recipient}, nil
 }
 
+// Reanchor implements the service.
+func (s *Server) Reanchor(ctx context.Context, in *jacov1.ReanchorRequest) (*jacov1.ReanchorResponse, error) {
+	member, err := s.attached()
+	if err != nil {
+		return nil, err
+	}
+	if len(in.GetCommit()) != len(signing.Hash{}) {
+		return nil, toStatus(fmt.Errorf("%w: a commit's id has %d bytes", cluster.ErrInvalid, len(signing.Hash{})))
+	}
+	result, err := member.Reanchor(ctx, operatorOf(ctx), signing.Hash(in.GetCommit()))
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &jacov1.ReanchorResponse{TrustVersion: int64(result.TrustVersion), Root: result.Root, Lines: result.Lines}, nil
+}
+
 // Status implements the service.
 func (s *Server) Status(in *jacov1.StatusRequest, stream grpc.ServerStreamingServer[jacov1.StatusResponse]) error {
 	member, err := s.attached()
@@ -333,6 +352,13 @@ type InitRequest struct {
 	SSHKey      []byte
 	Token       []byte
 	KnownHosts  []byte
+}
+
+// ReanchorResult is what a node trusts after its pin was moved.
+type ReanchorResult struct {
+	TrustVersion int
+	Root         []string // who may change trust.yaml from now on
+	Lines        []string // for the operator
 }
 
 // Signer is a name with public key material.

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // fakeMember is a Member and a Log whose answers a test sets. Its streams
@@ -31,6 +35,7 @@ type fakeMember struct {
 	request LogsRequest
 	failure error // of Audit and Lines, after what they have
 	issue   func(operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error)
+	moved   []string // operator and commit of Reanchor
 
 	ended chan struct{} // takes one value for each followed stream that ended
 }
@@ -76,6 +81,15 @@ func (m *fakeMember) Changed() (state, view <-chan struct{}) {
 // Refresh implements Member.
 func (m *fakeMember) Refresh(ctx context.Context, revision string) (string, bool, error) {
 	return m.refresh(ctx, revision)
+}
+
+// Reanchor implements Member.
+func (m *fakeMember) Reanchor(_ context.Context, operator string, commit signing.Hash) (*ReanchorResult, error) {
+	m.moved = append(m.moved, operator+" "+commit.String())
+	if commit.IsZero() {
+		return nil, ErrNotFound
+	}
+	return &ReanchorResult{TrustVersion: 4, Root: []string{"alice", "bob"}, Lines: []string{"go on"}}, nil
 }
 
 // Trace implements Member.
@@ -193,15 +207,16 @@ func newMemberControl(t *testing.T) (*control, *fakeMember) {
 func TestNotInitialized(t *testing.T) {
 	c := newControl(t, nil, nil)
 	for name, call := range map[string]func(ctx context.Context) error{
-		"status":  func(ctx context.Context) error { _, err := c.Status(ctx); return err },
-		"watch":   func(ctx context.Context) error { return c.WatchStatus(ctx, nil) },
-		"refresh": func(ctx context.Context) error { _, _, err := c.Refresh(ctx, ""); return err },
-		"audit":   func(ctx context.Context) error { return c.Audit(ctx, AuditRequest{}, nil) },
-		"trace":   func(ctx context.Context) error { _, err := c.Trace(ctx, "x"); return err },
-		"plan":    func(ctx context.Context) error { _, err := c.Plan(ctx, nil); return err },
-		"export":  func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
-		"logs":    func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
-		"token":   func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },
+		"status":   func(ctx context.Context) error { _, err := c.Status(ctx); return err },
+		"watch":    func(ctx context.Context) error { return c.WatchStatus(ctx, nil) },
+		"refresh":  func(ctx context.Context) error { _, _, err := c.Refresh(ctx, ""); return err },
+		"audit":    func(ctx context.Context) error { return c.Audit(ctx, AuditRequest{}, nil) },
+		"trace":    func(ctx context.Context) error { _, err := c.Trace(ctx, "x"); return err },
+		"reanchor": func(ctx context.Context) error { _, err := c.Reanchor(ctx, signing.Hash{1}); return err },
+		"export":   func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
+		"logs":     func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
+		"token":    func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },
+		"plan":     func(ctx context.Context) error { _, err := c.Plan(ctx, nil); return err },
 	} {
 		if err := call(t.Context()); !errors.Is(err, ErrNotInitialized) {
 			t.Errorf("%s before init: %v", name, err)
@@ -211,6 +226,26 @@ func TestNotInitialized(t *testing.T) {
 	c.server.Attach(m, m, m, m)
 	if status, err := c.Status(t.Context()); err != nil || status.Cluster.Name != "test" {
 		t.Errorf("status after init: %+v, %v", status, err)
+	}
+}
+
+func TestReanchor(t *testing.T) {
+	c, m := newMemberControl(t)
+	commit := signing.Hash{7}
+	result, err := c.Reanchor(t.Context(), commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &ReanchorResult{TrustVersion: 4, Root: []string{"alice", "bob"}, Lines: []string{"go on"}}
+	if diff := cmp.Diff(want, result); diff != "" {
+		t.Errorf("result (-want +got):\n%s", diff)
+	}
+	operator := fmt.Sprintf("uid:%d", os.Getuid())
+	if len(m.moved) != 1 || m.moved[0] != operator+" "+commit.String() {
+		t.Errorf("the member was asked %q, want by %s", m.moved, operator)
+	}
+	if _, err := c.Reanchor(t.Context(), signing.Hash{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v, want ErrNotFound", err)
 	}
 }
 

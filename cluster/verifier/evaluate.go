@@ -1,9 +1,12 @@
 package verifier
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -42,10 +45,27 @@ type Evaluation struct {
 	compiled map[contentKey]*compiled
 }
 
-// Moved reports whether a claim would change anything: a commit, or a unit
-// that a late approval activates.
+// Moved reports whether a claim would change anything: a commit, a unit that a
+// late approval activates, or who has approved what waits. The last is claimed
+// too, so that an approval that once counted counts whatever becomes of its tag.
 func (e *Evaluation) Moved() bool {
-	return e.Verdict.Position.Commit != e.From.Commit || len(e.Verdict.Approved) > 0
+	return e.Verdict.Position.Commit != e.From.Commit || len(e.Verdict.Approved) > 0 ||
+		len(e.Verdict.Tags) > 0 && !samePosition(e.Verdict.Position, e.From)
+}
+
+// samePosition compares what of two positions is kept.
+func samePosition(a, b signing.Position) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// Tags are the approval tags that a claim has to name, in the order that it
+// names them in.
+func (e *Evaluation) Tags() []signing.Hash {
+	tags := slices.Clone(e.Verdict.Tags)
+	slices.SortFunc(tags, func(a, b signing.Hash) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(tags)
 }
 
 // contentKey names what was compiled: two deployments may have equal folders.
@@ -76,7 +96,14 @@ func evaluate(src signing.Source, record *Record, tip signing.Hash, options sign
 		return nil, fmt.Errorf("verify %s: %w", tip.Short(), err)
 	}
 	e := &Evaluation{From: record.Position, Verdict: verdict, compiled: map[contentKey]*compiled{}}
-	e.Digest, err = cluster.ContentDigest(src, verdict.Position)
+	guard, err := cluster.PruneGuard(src, record.Position, verdict, options.Branch)
+	if err != nil {
+		return nil, err
+	}
+	if guard != nil { // nothing is half-applied: the position stays where it was
+		e.Verdict = &signing.Verdict{Position: record.Position, Pending: record.Pending, Refusal: guard}
+	}
+	e.Digest, err = cluster.ContentDigest(src, e.Verdict.Position)
 	switch {
 	case errors.Is(err, cluster.ErrContentTooLarge):
 		// The bound is on the content as a whole, so no part of the range can be
@@ -129,7 +156,7 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 			continue
 		}
 		e.compiled[contentKey{name, unit.Tree}] = result
-		pin := &Pin{Revision: unit.Revision, Tree: unit.Tree, Signers: unit.Signers, TrustVersion: e.Trust.Version}
+		pin := &Pin{Revision: unit.Revision, Tree: unit.Tree, Signers: unit.Signers, TrustVersion: e.Trust.Version, At: unit.At, Grounds: unit.Grounds}
 		e.Units[name] = UnitRecord{Active: pin, Previous: before.Active}
 	}
 	return nil
@@ -191,4 +218,20 @@ func (m *missing) Object(id signing.Hash) (signing.Object, error) {
 		m.err = err
 	}
 	return object, err
+}
+
+// Awaits returns what stands between the position and the tip when that is
+// nothing but signatures of root: a trust change, or the order to go to a
+// rewritten history, that lacks its threshold. Nil when the tip was reached, or
+// refused.
+func (e *Evaluation) Awaits() *signing.Pending {
+	if e.Verdict.Refusal == nil {
+		return nil
+	}
+	for _, p := range e.Verdict.Pending {
+		if p.Unit == signing.TrustUnit || p.Unit == signing.ReanchorUnit {
+			return &p
+		}
+	}
+	return nil
 }

@@ -63,7 +63,7 @@ func (b *bench) digestOf(commit signing.Hash) [32]byte {
 	if err := b.objects.Put(allObjects(b.t.Context(), b.t, b.repo.Dir)); err != nil {
 		b.t.Fatal(err)
 	}
-	e, err := b.Evaluate(b.objects, commit)
+	e, err := b.Evaluate(b.objects, commit, b.tags)
 	if err != nil {
 		b.t.Fatal(err)
 	}

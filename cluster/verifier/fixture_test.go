@@ -34,6 +34,8 @@ type bench struct {
 	events  []cluster.Event
 	// withhold keeps trees and blobs back, as a leader may.
 	withhold bool
+	// tags are what the repository offers as approvals.
+	tags []signing.Hash
 	*Verifier
 }
 
@@ -97,6 +99,15 @@ func (b *bench) commit(key *rig.Key, files map[string]string) signing.Hash {
 	return rig.Must[signing.Hash](b.t)(signing.ParseHash(text))
 }
 
+// tag makes a signed tag and offers it.
+func (b *bench) tag(key *rig.Key, name string, of signing.Hash) signing.Hash {
+	b.t.Helper()
+	text := rig.Must[string](b.t)(b.repo.Tag(b.t.Context(), name, of.String(), rig.CommitOptions{Message: "approve", Key: key}))
+	id := rig.Must[signing.Hash](b.t)(signing.ParseHash(text))
+	b.tags = append(b.tags, id)
+	return id
+}
+
 // deploy commits a deployment of one service.
 func (b *bench) deploy(key *rig.Key, name, image string) signing.Hash {
 	b.t.Helper()
@@ -157,8 +168,8 @@ func (b *bench) claim(commit signing.Hash, edit func(*cluster.Claim)) {
 	b.load()
 	last, _ := b.state.Read().LastClaim()
 	claim := cluster.Claim{Number: last.Number + 1, From: b.Record().Position.Commit, Commit: commit}
-	if e, err := b.Evaluate(b.objects, commit); err == nil {
-		claim.Digest = e.Digest
+	if e, err := b.Evaluate(b.objects, commit, b.tags); err == nil {
+		claim.Digest, claim.Tags = e.Digest, e.Tags()
 	}
 	at := b.now
 	if edit != nil {

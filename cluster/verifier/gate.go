@@ -105,6 +105,11 @@ func (v *Verifier) prunable(record Record, e *Evaluation, claim cluster.Claim) [
 	return kept[max(0, len(kept)-maxPrunable):]
 }
 
+// compiledOf is deploymentOf for judgeAgain.
+func (v *Verifier) compiledOf(fresh map[contentKey]*compiled) func(string, *Pin) *desired.Deployment {
+	return func(name string, pin *Pin) *desired.Deployment { return v.deploymentOf(name, pin, fresh) }
+}
+
 // deploymentOf is the compiled content of a pin as far as it is at hand; nil
 // otherwise. What is not at hand is not pruned.
 func (v *Verifier) deploymentOf(name string, pin *Pin, fresh map[contentKey]*compiled) *desired.Deployment {

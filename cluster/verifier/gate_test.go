@@ -53,6 +53,9 @@ func TestPrivilegeComesAndGoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if shop.Outdated == nil || shop.Outdated.Suspect || !strings.Contains(shop.Outdated.Reason, "compose.yaml:4: services.web.privileged") {
+			t.Errorf("%s shop is outdated by %+v", when, shop.Outdated)
+		}
 		if err := Outdated(trust, shop.Desired); err == nil || !strings.Contains(err.Error(), "compose.yaml:4") {
 			t.Errorf("%s the policy has nothing against shop: %v", when, err)
 		}
@@ -118,6 +121,7 @@ func TestPrune(t *testing.T) {
 	const flagged = "x-jaco-prune: true"
 	b.claim(b.commit(b.alice, map[string]string{
 		"deployments/kept/compose.yaml": volumeFile(""), "deployments/gone/compose.yaml": volumeFile(flagged), "deployments/shop/compose.yaml": volumeFile(flagged),
+		"deployments/x/compose.yaml": volumeFile(""), "deployments/y/compose.yaml": volumeFile(""), "deployments/z/compose.yaml": volumeFile(""),
 	}), nil)
 	prunes()
 	b.remove("deployments/kept", "deployments/gone")

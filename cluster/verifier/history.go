@@ -29,6 +29,9 @@ func markOf(c cluster.Claim) Mark {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Time.Unix()))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Time.Nanosecond()))
 	b = binary.BigEndian.AppendUint64(b, c.Index)
+	for _, tag := range c.Tags { // none: as before there were tags
+		b = append(b, tag[:]...)
+	}
 	return Mark{Number: c.Number, Index: c.Index, Digest: sha256.Sum256(b)}
 }
 

@@ -24,7 +24,7 @@ const (
 )
 
 // JournalEntry is one thing that this node refused: a claim, an assignment, or a
-// log that is not the one that it followed. Fields are added, never renamed.
+// log that is not the one that it followed; or that its operator moved its pin. Fields are added, never renamed.
 type JournalEntry struct {
 	Time   time.Time      `json:"time"`
 	Claim  uint64         `json:"claim,omitempty"`
@@ -46,6 +46,8 @@ func (e JournalEntry) Event() cluster.Event {
 	switch e.Reason {
 	case ReasonAssignment:
 		event.Message = e.Detail
+	case ReasonReanchored:
+		event.Type, event.Message = cluster.EventReanchored, e.Detail
 	case ReasonHistory, ReasonForeign:
 		event.Message = fmt.Sprintf("log refused (%s): %s", e.Reason, e.Detail)
 	default:
@@ -87,9 +89,7 @@ const maxTold = 256
 // then tells of it, also when it could not be written.
 func (v *Verifier) note(entry JournalEntry) error {
 	entry.Time = v.config.Now().UTC()
-	v.writing.Lock()
-	err := v.journal.Append(entry)
-	v.writing.Unlock()
+	err := v.write(entry)
 	v.mu.Lock()
 	v.refused = &entry
 	v.mu.Unlock()
@@ -99,7 +99,14 @@ func (v *Verifier) note(entry JournalEntry) error {
 	return err
 }
 
-// LastRefused is the newest entry of the journal, nil when it has none.
+// write appends an entry to the journal.
+func (v *Verifier) write(entry JournalEntry) error {
+	v.writing.Lock()
+	defer v.writing.Unlock()
+	return v.journal.Append(entry)
+}
+
+// LastRefused is the newest refusal in the journal, nil when it has none.
 func (v *Verifier) LastRefused() *JournalEntry {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -24,7 +24,7 @@ func (v *Verifier) judge(snapshot *cluster.Snapshot, claim cluster.Claim) error 
 	if problem != "" {
 		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonClock, Detail: problem})
 	}
-	evaluation, err := evaluate(v.config.Objects, &record, claim.Commit, v.options(at))
+	evaluation, err := evaluate(v.config.Objects, &record, claim.Commit, v.options(at, claim.Tags))
 	if errors.Is(err, signing.ErrNotFound) {
 		return v.refuse(record, claim, &signing.Refusal{Commit: claim.Commit, Reason: ReasonEvidence, Detail: err.Error()})
 	}
@@ -79,9 +79,16 @@ func (v *Verifier) refuse(record Record, claim cluster.Claim, refusal *signing.R
 
 func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at time.Time) error {
 	record.Claim, record.Judged, record.Accepted, record.Astray = claim.Number, markOf(claim), markOf(claim), false
-	record.Position, record.Digest, record.Time = e.Verdict.Position, e.Digest, at
+	if e.Verdict.Position.Commit != record.Position.Commit {
+		record.Advanced = at
+	}
+	record.Position, record.Digest, record.Time, record.MaxAge = e.Verdict.Position, e.Digest, at, e.Trust.MaxAge
+	newTrust := e.Trust.Version != record.TrustVersion || e.Verdict.Reanchored != nil
 	record.TrustVersion, record.Pending, record.Refusal = e.Trust.Version, e.Verdict.Pending, nil
 	for _, commit := range e.Verdict.Commits {
+		if commit.RollbackFloor {
+			record.Floor = &Floor{Claim: claim.Number, Commit: commit.Commit}
+		}
 		if commit.Commit == claim.Commit {
 			record.Signers = []string{commit.Signer}
 		}
@@ -92,6 +99,9 @@ func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at 
 		if unit.Active != nil && unit.Active.Claim == 0 {
 			unit.Active.Claim, unit.Active.Index = claim.Number, claim.Index
 		}
+	}
+	if newTrust {
+		record.Units = judgeAgain(record.Units, e.Trust, v.compiledOf(e.compiled))
 	}
 	if err := v.save(record, e.compiled); err != nil {
 		return err

@@ -31,8 +31,15 @@ func (v *Verifier) Prove(deployment, service string, revision signing.Hash, spec
 	if err != nil {
 		return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
 	}
+	moved := record.Reanchors
 	for _, claim := range v.config.State.Read().ClaimsAfter(0) {
-		verdict, err := signing.Verify(v.config.Objects, position, claim.Commit, v.options(claim.Time))
+		for len(moved) > 0 && moved[0].Claim < claim.Number {
+			if position, _, err = signing.Reanchor(v.config.Objects, position, moved[0].Commit); err != nil {
+				return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+			}
+			moved = moved[1:]
+		}
+		verdict, err := signing.Verify(v.config.Objects, position, claim.Commit, v.options(claim.Time, claim.Tags))
 		if err != nil || verdict.Refusal != nil || verdict.Position.Commit != claim.Commit {
 			continue // this node refused it at the time, for the same reason
 		}

@@ -50,6 +50,13 @@ type Record struct {
 	TrustVersion int      `json:"trust_version"`
 	// Time is that of the last accepted claim; a later one is never earlier.
 	Time time.Time `json:"time"`
+	// Advanced is the time of the last accepted claim that brought a commit, and
+	// MaxAge (nanoseconds) how long there may be none before it is told; 0: for
+	// ever.
+	Advanced time.Time     `json:"advanced,omitzero"`
+	MaxAge   time.Duration `json:"max_age,omitempty"`
+	// Floor is nil when there never was one.
+	Floor *Floor `json:"floor,omitempty"`
 	// Units holds what runs of each unit.
 	Units map[string]UnitRecord `json:"units,omitempty"`
 	// Prune holds the volumes that a signed commit gave up for removal, the
@@ -62,6 +69,9 @@ type Record struct {
 	// node's state had come: what stands above was made later, also after a
 	// restart. Nil before the first.
 	Heard *Heard `json:"heard,omitempty"`
+	// Reanchors are the times that the operator moved the pin by hand, oldest
+	// first.
+	Reanchors []Reanchored `json:"reanchors,omitempty"`
 	// Checkpoint is what the node joined with; nil for the first member.
 	Checkpoint *Pinned `json:"checkpoint,omitempty"`
 }
@@ -116,6 +126,11 @@ type Pin struct {
 	Index        uint64             `json:"index,omitempty"`
 	TrustVersion int                `json:"trust_version"`
 	Signers      []signing.Approval `json:"signers"`
+	// At and Grounds are what a later policy judges it by (signing.Unit).
+	At      time.Time        `json:"at,omitzero"`
+	Grounds []signing.Ground `json:"grounds,omitempty"`
+	// Standing is set when the policy in force would not approve it again.
+	Standing *Standing `json:"standing,omitempty"`
 }
 
 // InvalidPin is approved content that does not compile.

@@ -21,8 +21,11 @@ import (
 
 // sampleRecord has something in every field.
 func sampleRecord() *Record {
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	approval := signing.Approval{Signer: "alice", Key: "SHA256:abc", Commit: signing.Hash{3}}
-	pin := &Pin{Revision: signing.Hash{4}, Tree: signing.Hash{5}, Claim: 6, Index: 60, TrustVersion: 2, Signers: []signing.Approval{approval}}
+	pin := &Pin{Revision: signing.Hash{4}, Tree: signing.Hash{5}, Claim: 6, Index: 60, TrustVersion: 2, Signers: []signing.Approval{approval},
+		At: noon, Grounds: []signing.Ground{{Paths: []string{"deployments/shop/compose.yaml"}, Signers: []string{"alice"}}},
+		Standing: &Standing{Outdated: true, Suspect: true, Reason: "laptop lost"}}
 	return &Record{
 		ClusterID: "0123456789abcdef",
 		Anchor:    signing.Hash{1},
@@ -36,7 +39,11 @@ func sampleRecord() *Record {
 		Astray:       true,
 		Signers:      []string{"alice"},
 		TrustVersion: 2,
-		Time:         time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
+		Time:         noon,
+		Advanced:     noon,
+		MaxAge:       72 * time.Hour,
+		Floor:        &Floor{Claim: 5, Commit: signing.Hash{19}},
+		Reanchors:    []Reanchored{{Commit: signing.Hash{20}, From: signing.Hash{21}, Claim: 3, At: noon, By: "uid:0"}},
 		Units: map[string]UnitRecord{"shop": {
 			Active: pin, Previous: pin, Invalid: &InvalidPin{Revision: signing.Hash{8}, Tree: signing.Hash{9}, Reason: "compose.yaml:3"},
 		}},

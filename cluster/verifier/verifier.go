@@ -56,6 +56,7 @@ type Verifier struct {
 	config  Config
 	store   *Store
 	poke    chan struct{} // wakes Run when something else than the state changed
+	orders  chan reanchorOrder
 	journal *Journal
 	writing sync.Mutex // serialises use of the journal
 
@@ -119,15 +120,18 @@ func Open(config Config) (*Verifier, error) {
 	}
 	v := &Verifier{
 		config: config, store: store, journal: OpenJournal(config.Directory), record: record,
-		poke: make(chan struct{}, 1), told: map[string]bool{},
+		poke: make(chan struct{}, 1), orders: make(chan reanchorOrder), told: map[string]bool{},
 		changed: make(chan struct{}), compiled: map[contentKey]*compiled{}, problem: record.Checkpoint.problem(),
 	}
 	v.live.recall(record.Heard, config.Now())
 	refused, err := v.journal.Read()
 	if err != nil { // nothing is judged by it
 		config.Logger.Warn("cannot read what this node refused", "error", err)
-	} else if len(refused) > 0 {
-		v.refused = &refused[len(refused)-1]
+	}
+	for i := range refused {
+		if refused[i].Reason != ReasonReanchored {
+			v.refused = &refused[i]
+		}
 	}
 	return v, nil
 }
@@ -179,15 +183,15 @@ func (v *Verifier) setRecord(record Record) {
 	v.record = &record
 }
 
-// Evaluate judges a tip from the accepted position and changes nothing. An
-// error means "try again".
-func (v *Verifier) Evaluate(src signing.Source, tip signing.Hash) (*Evaluation, error) {
+// Evaluate judges a tip, and the approval tags that are offered for it, from the
+// accepted position and changes nothing. An error means "try again".
+func (v *Verifier) Evaluate(src signing.Source, tip signing.Hash, tags []signing.Hash) (*Evaluation, error) {
 	record := v.Record()
-	return evaluate(src, &record, tip, v.options(v.config.Now()))
+	return evaluate(src, &record, tip, v.options(v.config.Now(), tags))
 }
 
-func (v *Verifier) options(at time.Time) signing.Options {
-	return signing.Options{Now: at, Branch: v.config.Branch}
+func (v *Verifier) options(at time.Time, tags []signing.Hash) signing.Options {
+	return signing.Options{Now: at, Branch: v.config.Branch, Tags: tags}
 }
 
 // Run publishes the view of what was accepted before, then judges every claim
@@ -212,6 +216,9 @@ func (v *Verifier) Run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-v.poke:
+		case order := <-v.orders:
+			trust, err := v.reanchor(order)
+			order.done <- reanchorAnswer{trust, err}
 		case <-retry:
 		}
 	}

@@ -14,7 +14,7 @@ func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error 
 	known := map[contentKey]*compiled{}
 	view := &cluster.View{
 		Claim: record.Claim, ClaimIndex: record.Accepted.Index, Commit: record.Position.Commit, Signers: record.Signers, Anchor: record.Anchor,
-		TrustVersion: record.TrustVersion, Deployments: map[string]*cluster.Accepted{},
+		TrustVersion: record.TrustVersion, Advanced: record.Advanced, MaxAge: record.MaxAge, Deployments: map[string]*cluster.Accepted{},
 		Pending: record.Pending, Refusal: record.Refusal, Prune: record.Prune,
 	}
 	for name, unit := range record.Units {
@@ -33,6 +33,8 @@ func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error 
 		}
 		if accepted.Previous.Desired == nil {
 			accepted.Previous = nil
+		} else {
+			accepted.Previous.NoReturn = record.noReturn(unit.Previous)
 		}
 		if unit.Invalid != nil {
 			accepted.Invalid = &cluster.Invalid{Revision: unit.Invalid.Revision, Reason: unit.Invalid.Reason}
@@ -62,7 +64,7 @@ func (v *Verifier) viewPin(name string, pin *Pin, fresh, known map[contentKey]*c
 		return accepted, nil
 	}
 	accepted.Revision, accepted.Claim, accepted.ClaimIndex = pin.Revision, pin.Claim, pin.Index
-	accepted.Signers, accepted.Desired = pin.Signers, result.deployment
+	accepted.Signers, accepted.Desired, accepted.Outdated = pin.Signers, result.deployment, pin.outdated()
 	return accepted, nil
 }
 

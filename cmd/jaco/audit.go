@@ -271,12 +271,13 @@ func writeFile(path string, write func(io.Writer) error) error {
 }
 
 func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
-	var file, anchor string
+	var file, anchor, repo string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Re-verify the whole history from signatures alone",
 		Long: "Verify re-checks every entry's place in the chain, the chain head's signature, and every accepted\n" +
-			"commit from the anchor on. With --bundle it needs no cluster, no network and no git.",
+			"commit from the anchor on. With --bundle it needs no cluster, no network and no git. With --repo it checks\n" +
+			"in addition that what was accepted is what a clone of the fleet repository holds.",
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOutput(flags.output); err != nil {
@@ -298,10 +299,16 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if repo != "" {
+				if err := verifyClone(cmd.Context(), report, repo); err != nil {
+					return err
+				}
+			}
 			return showBundleReport(cmd.OutOrStdout(), report, flags.output)
 		},
 	}
 	cmd.Flags().StringVar(&file, "bundle", "", "a file that `jaco audit export` wrote; without it the local node's log is verified")
+	cmd.Flags().StringVar(&repo, "repo", "", "a clone of the fleet repository to compare with; this needs the git program")
 	cmd.Flags().StringVar(&anchor, "anchor", "", "the commit that was pinned at init; without it a bundle is only checked for consistency")
 	return cmd
 }

@@ -31,7 +31,7 @@ func newBootstrap(global *globals) *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newInit(global), newToken(global), newJoin(global))
+	cmd.AddCommand(newInit(global), newToken(global), newJoin(global), newReanchor(global))
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // Times and commits of the fake cluster.
@@ -148,6 +149,14 @@ func (m *fakeMember) Refresh(ctx context.Context, revision string) (string, bool
 	}
 	head := m.Status().Sync.Head
 	return head, revision != "" && strings.HasPrefix(head, revision), nil
+}
+
+// Reanchor implements rpc.Member: the commit must be known.
+func (m *fakeMember) Reanchor(_ context.Context, operator string, commit signing.Hash) (*rpc.ReanchorResult, error) {
+	if commit.String() != commitB {
+		return nil, fmt.Errorf("reanchor at %s: %w", commit.Short(), rpc.ErrNotFound)
+	}
+	return &rpc.ReanchorResult{TrustVersion: 2, Root: []string{"alice"}, Lines: []string{"trusted by the word of " + operator}}, nil
 }
 
 // Trace implements rpc.Member.

@@ -92,7 +92,7 @@ func planOnline(ctx context.Context, global *globals, files []preview.File) (pla
 }
 
 // planOffline judges by the last commit's policy where there is one.
-func planOffline(ctx context.Context, dir string, files []preview.File) (*preview.Plan, error) {
+func planOffline(ctx context.Context, dir string, files []preview.File) (plan *preview.Plan, err error) {
 	tree, err := preview.NewTree(files)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func planOffline(ctx context.Context, dir string, files []preview.File) (*previe
 	case err != nil:
 		return nil, err
 	default:
-		defer head.Close()
+		defer func() { err = errors.Join(err, head.Close()) }()
 		in.Accepted, in.Against, in.Base = head, head.commit, head.tree
 		if in.Trust, err = signing.LoadTreeTrust(head, head.tree); err != nil {
 			return nil, fmt.Errorf("the policy of the last commit: %w", err)
@@ -118,7 +118,7 @@ func planOffline(ctx context.Context, dir string, files []preview.File) (*previe
 			return nil, fmt.Errorf("read the last commit: %w", err)
 		}
 	}
-	plan, err := preview.Compute(ctx, in)
+	plan, err = preview.Compute(ctx, in)
 	if err == nil && note != "" {
 		plan.Warnings = append(plan.Warnings, note)
 	}

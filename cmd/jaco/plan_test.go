@@ -28,7 +28,12 @@ func planFor(ctx context.Context, files []rpc.PlanFile) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	in.Accepted, in.Base, in.Against = accepted, accepted.Root, accepted.Root
+	commit := signing.Object{Type: signing.CommitObject, Data: []byte("tree " + accepted.Root.String() +
+		"\nauthor a <a@example.com> 0 +0000\ncommitter a <a@example.com> 0 +0000\n\nfirst\n")}
+	if in.Against, err = signing.HashObject(commit); err != nil {
+		return nil, err
+	}
+	in.Accepted, in.Base = acceptedObjects{accepted, in.Against, commit}, accepted.Root
 	if in.Trust, err = signing.LoadTreeTrust(accepted, accepted.Root); err != nil {
 		return nil, err
 	}
@@ -54,11 +59,27 @@ func planFor(ctx context.Context, files []rpc.PlanFile) ([]byte, error) {
 	return json.Marshal(plan)
 }
 
+// acceptedObjects is a tree and the commit that holds it.
+type acceptedObjects struct {
+	*preview.Tree
+	id     signing.Hash
+	commit signing.Object
+}
+
+// Object implements signing.Source.
+func (a acceptedObjects) Object(id signing.Hash) (signing.Object, error) {
+	if id == a.id {
+		return a.commit, nil
+	}
+	return a.Tree.Object(id)
+}
+
 // acceptedFiles is what the fake cluster runs.
 var acceptedFiles = []preview.File{
 	{Path: "trust.yaml", Mode: preview.Plain, Data: []byte(planTrust)},
 	{Path: "deployments/web/compose.yaml", Mode: preview.Plain, Data: []byte("services:\n  web:\n    image: web:1\n    deploy: {replicas: 3}\n" +
 		"    volumes: [\"data:/data\"]\n  old:\n    image: old:1\nvolumes:\n  data: {x-jaco-prune: true}\n")},
+	{Path: "deployments/misc/compose.yaml", Mode: preview.Plain, Data: []byte("services: {misc: {image: \"misc:1\"}}\n")},
 }
 
 // planTrust lets two people sign.

@@ -124,7 +124,7 @@ func syncCell(s cluster.SyncAxis) cell {
 	switch s {
 	case cluster.AxisSynced:
 		return cell{string(s), green}
-	case cluster.AxisInvalid:
+	case cluster.AxisInvalid, cluster.AxisSuspect:
 		return cell{string(s), red}
 	}
 	return cell{string(s), yellow}

@@ -23,6 +23,7 @@ import (
 type signedCluster struct {
 	anchor signing.Hash
 	bundle []byte
+	repo   *rig.Repo
 }
 
 const trustText = `version: 1
@@ -83,7 +84,7 @@ func newSignedCluster(t *testing.T) *signedCluster {
 	apply(&cluster.AdvanceRevision{Claim: cluster.Claim{Number: 1, From: anchor, Commit: tip, Digest: digest}})
 	var bundle bytes.Buffer
 	check(t, cluster.WriteBundle(&bundle, state.Read(), bundleSigner{node}))
-	return &signedCluster{anchor: anchor, bundle: bundle.Bytes()}
+	return &signedCluster{anchor: anchor, bundle: bundle.Bytes(), repo: repo}
 }
 
 // allObjects reads a repository by git cat-file.

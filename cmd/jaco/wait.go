@@ -110,6 +110,8 @@ func judgeWait(status *cluster.Status, head string, t target) waitOutcome {
 		switch {
 		case d.Sync == cluster.AxisInvalid:
 			return waitOutcome{done: true, message: fmt.Sprintf("deployment %s: %s", d.Name, d.Reason)}
+		case d.Sync == cluster.AxisPolicyOutdated || d.Sync == cluster.AxisSuspect: // waiting changes nothing about it
+			return waitOutcome{done: true, message: fmt.Sprintf("deployment %s is %s: %s", d.Name, d.Sync, d.Reason)}
 		case pausedService(d) != "":
 			return waitOutcome{done: true, message: fmt.Sprintf("deployment %s: the rollout is paused: %s", d.Name, pausedService(d))}
 		case d.Sync != cluster.AxisSynced || d.Health != cluster.HealthHealthy:

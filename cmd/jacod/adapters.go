@@ -44,16 +44,27 @@ type judge struct {
 }
 
 // Evaluate implements gitsync.Judge: what was read on the way to the verdict
-// is the evidence that every other node needs.
-func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash) (*gitsync.Evaluation, error) {
+// is the evidence that every other node needs. When tags are offered that do not
+// count, it is judged again with those alone that do, as the other nodes will:
+// the repository's old tags are no evidence of anything.
+func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash, tags []signing.Hash) (*gitsync.Evaluation, error) {
 	recorder := signing.NewRecorder(src)
-	e, err := j.verifier.Evaluate(recorder, tip)
+	e, err := j.verifier.Evaluate(recorder, tip, tags)
 	if err != nil {
 		return nil, err
 	}
+	if counted := e.Tags(); len(counted) < len(tags) {
+		recorder = signing.NewRecorder(src)
+		if e, err = j.verifier.Evaluate(recorder, tip, counted); err != nil {
+			return nil, err
+		}
+	}
+	if claimed := len(e.Tags()); claimed > cluster.MaxClaimTags {
+		return nil, fmt.Errorf("%d approval tags count at once, a claim names at most %d: push them in smaller groups", claimed, cluster.MaxClaimTags)
+	}
 	return &gitsync.Evaluation{
 		From: e.From.Commit, To: e.Verdict.Position.Commit, Moved: e.Moved(),
-		Refusal: e.Verdict.Refusal, Evidence: recorder.IDs(), Token: e,
+		Refusal: e.Verdict.Refusal, Awaits: e.Awaits(), Evidence: recorder.IDs(), Token: e,
 	}, nil
 }
 
@@ -90,6 +101,7 @@ func (l *syncLog) Advance(ctx context.Context, advance gitsync.Advance) error {
 	last, _ := m.state.Read().LastClaim()
 	claim := cluster.Claim{
 		Number: last.Number + 1, From: advance.Evaluation.From, Commit: advance.Evaluation.To, Digest: evaluation.Digest,
+		Tags: evaluation.Tags(),
 	}
 	if err := m.propose(ctx, &cluster.AdvanceRevision{Claim: claim}); err != nil {
 		return fmt.Errorf("claim %s: %w", claim.Commit.Short(), err)
@@ -166,12 +178,18 @@ func (l *syncLog) Refuse(ctx context.Context, r gitsync.Refusal) error {
 
 // Transition implements gitsync.Log. A new leader's sync knows nothing of the
 // state before: what is recorded already is not written again.
-func (l *syncLog) Transition(ctx context.Context, state gitsync.State, reason string, head signing.Hash) error {
+func (l *syncLog) Transition(ctx context.Context, t gitsync.Transition) error {
 	recorded := l.member.state.Read().Sync()
-	if recorded.State == cluster.SyncState(state) && recorded.Reason == reason && recorded.Head == head {
+	if recorded.State == cluster.SyncState(t.State) && recorded.Reason == t.Reason && recorded.Head == t.Head {
 		return nil
 	}
-	return l.member.propose(ctx, &cluster.SetSync{State: cluster.SyncState(state), Reason: reason, Head: head})
+	err := l.member.propose(ctx, &cluster.SetSync{State: cluster.SyncState(t.State), Reason: t.Reason, Head: t.Head, Awaits: t.Awaits})
+	if err != nil || t.Awaits == nil || recorded.Awaits != nil && recorded.Awaits.Revision == t.Awaits.Revision {
+		return err
+	}
+	return l.member.recordEvents(ctx, []cluster.Event{{
+		Type: cluster.EventAwaitingApproval, Deployment: t.Awaits.Unit, Revision: t.Awaits.Revision, Message: t.Awaits.Reason,
+	}})
 }
 
 // proposer carries the scheduler's plans.

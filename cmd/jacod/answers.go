@@ -29,7 +29,7 @@ func (a *answers) Status() *cluster.Status {
 	snapshot, view := m.state.Read(), m.verifier.View()
 	leader, _ := m.consensus.Leader()
 	input := cluster.StatusInput{
-		Snapshot: snapshot, View: view, Health: map[string]cluster.DeploymentHealth{},
+		Snapshot: snapshot, View: view, Now: m.clock(), Health: map[string]cluster.DeploymentHealth{},
 		Soft: cluster.SoftStatus{Node: m.info.Node, Version: version, Leader: leader, Term: m.consensus.Term()},
 	}
 	if fault := m.consensus.Stats().Fault; fault != nil {

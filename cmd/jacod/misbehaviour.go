@@ -107,15 +107,17 @@ func (m *member) unreported(journal []verifier.JournalEntry) ([]cluster.Event, e
 	if len(journal) == 0 {
 		return nil, nil
 	}
-	reported := map[reportKey]int{}
-	for record, err := range m.state.Read().Audit(cluster.AuditFilter{
-		Type: string(cluster.EventLeaderMisbehaviour), Actor: string(cluster.ActorNode) + ":" + m.info.Node,
-		Since: journal[0].Time.Add(-reportSlack), NewestFirst: true,
-	}) {
-		if err != nil {
-			return nil, fmt.Errorf("read what was reported: %w", err)
+	reported, snapshot := map[reportKey]int{}, m.state.Read()
+	for _, kind := range []cluster.EventType{cluster.EventLeaderMisbehaviour, cluster.EventReanchored} {
+		for record, err := range snapshot.Audit(cluster.AuditFilter{
+			Type: string(kind), Actor: string(cluster.ActorNode) + ":" + m.info.Node,
+			Since: journal[0].Time.Add(-reportSlack), NewestFirst: true,
+		}) {
+			if err != nil {
+				return nil, fmt.Errorf("read what was reported: %w", err)
+			}
+			reported[reportKey{record.Revision, record.Message}]++
 		}
-		reported[reportKey{record.Revision, record.Message}]++
 	}
 	return notIn(reported, journal), nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/rpc"
 	"github.com/jaco-sh/jaco/scheduler"
 	"github.com/jaco-sh/jaco/scheduler/preview"
@@ -68,13 +69,17 @@ func (m *member) planInput() (preview.Input, error) {
 	if err != nil {
 		return preview.Input{}, fmt.Errorf("read the policy in force: %w", err)
 	}
+	var stalled string
+	if sync := snapshot.Sync(); sync.State == cluster.SyncStalled {
+		stalled = sync.Reason
+	}
 	now := m.clock()
 	if at := snapshot.Time(); at.After(now) {
 		now = at
 	}
 	return preview.Input{
 		Trust: trust, Accepted: m.objects, Against: record.Position.Commit, Base: commit.Tree, Units: record.Position.Units, Now: now,
-		ClusterName: meta.Name,
+		ClusterName: meta.Name, Stalled: stalled,
 		State: &scheduler.Input{
 			ClusterID: meta.ID, Now: now, Index: snapshot.Index(), View: view, Nodes: snapshot.Nodes(), Replicas: snapshot.Replicas(),
 			Services: snapshot.Services(), Deployments: snapshot.DeploymentStatuses(),

@@ -86,7 +86,7 @@ func (m *member) askVoters(ctx context.Context, ask func(ctx context.Context, vo
 		}
 		return 0
 	})
-	errs := []error{errNoVoter}
+	said := ""
 	for _, voter := range voters {
 		if voter == m.info.Node {
 			continue
@@ -95,9 +95,9 @@ func (m *member) askVoters(ctx context.Context, ask func(ctx context.Context, vo
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		errs = append(errs, err)
+		said += "; " + err.Error() // one line, as it becomes a reason
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf("%w%s", errNoVoter, said)
 }
 
 // unitKeys are the identities of what this node runs. They are kept in memory,

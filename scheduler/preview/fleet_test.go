@@ -168,7 +168,7 @@ func (f *fleet) push() signing.Reason {
 	f.t.Helper()
 	commit := f.commit()
 	f.load()
-	e := rig.Must[*verifier.Evaluation](f.t)(f.verifier.Evaluate(f.objects, commit))
+	e := rig.Must[*verifier.Evaluation](f.t)(f.verifier.Evaluate(f.objects, commit, nil))
 	last, _ := f.state.Read().LastClaim()
 	f.apply(&cluster.AdvanceRevision{Claim: cluster.Claim{
 		Number: last.Number + 1, From: f.verifier.Record().Position.Commit, Commit: commit, Digest: e.Digest,
@@ -358,4 +358,3 @@ func planned(p *preview.Plan) []string {
 	slices.Sort(out)
 	return out
 }
-

@@ -31,6 +31,9 @@ type Input struct {
 	// ClusterName and State are those of the cluster; nil State: offline.
 	ClusterName string
 	State       *scheduler.Input
+	// Stalled says why the cluster follows the branch no further at the moment;
+	// "" when it does.
+	Stalled string
 }
 
 // Compute makes the plan. It ends early, with a plan that is not Settled, when
@@ -41,6 +44,10 @@ func Compute(ctx context.Context, in Input) (*Plan, error) {
 		Refused: []Refusal{}, Units: []Unit{}, Deployments: []Deployment{}, Replicas: []Replica{}, Volumes: []Volume{}, Warnings: []string{},
 		Settled: true,
 	}}
+	if in.Stalled != "" {
+		reason, _, _ := strings.Cut(in.Stalled, "\n")
+		p.plan.Warnings = append(p.plan.Warnings, "the branch is stalled, and nothing more is accepted until that is mended: "+reason+" (jaco status sync)")
+	}
 	if in.Accepted != nil {
 		p.source = append(p.source, in.Accepted)
 	}
@@ -96,6 +103,9 @@ func (p *planner) review() error {
 		p.changed[u.Unit] = u
 		p.plan.Units = append(p.plan.Units, unitOf(u))
 	}
+	if err := p.massDeletion(); err != nil {
+		return err
+	}
 	p.gate = p.Trust
 	if p.Trust.RequireTarget && len(p.changed) > 0 {
 		p.plan.Warnings = append(p.plan.Warnings,
@@ -113,6 +123,30 @@ func (p *planner) review() error {
 	if p.gate, err = signing.LoadTreeTrust(p.source, p.Tree.Root); err != nil {
 		return fmt.Errorf("read the new policy: %w", err)
 	}
+	return nil
+}
+
+// massDeletion refuses what removes too many deployments at once. No commit
+// exists yet that could allow it.
+func (p *planner) massDeletion() error {
+	if p.Against.IsZero() {
+		return nil
+	}
+	after := signing.Position{Commit: p.Against, Units: maps.Clone(p.Units)}
+	for name, u := range p.changed {
+		if name != signing.TrustUnit {
+			if after.Units == nil {
+				after.Units = map[string]signing.Unit{}
+			}
+			after.Units[name] = signing.Unit{Tree: u.Tree}
+		}
+	}
+	guard, err := cluster.PruneGuard(p.source, signing.Position{Commit: p.Against, Units: p.Units}, &signing.Verdict{Position: after}, "main")
+	if err != nil || guard == nil {
+		return err
+	}
+	p.plan.Whole = true
+	p.plan.Refused = append(p.plan.Refused, Refusal{File: "deployments", Reason: string(guard.Reason), Message: guard.Detail + ` by a commit with the trailer "Allow-Prune: N"`})
 	return nil
 }
 

@@ -221,3 +221,12 @@ func TestTreeRefuses(t *testing.T) {
 		t.Errorf("a path with ..: %v", err)
 	}
 }
+
+// TestStalled says that nothing of it happens as long as the branch is stalled.
+func TestStalled(t *testing.T) {
+	before := fileTree(t, "trust.yaml", trust1)
+	p := offline(t, before, before, func(in *Input) { in.Stalled = "trust change 0123 awaits bob\nmore" })
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "trust change 0123 awaits bob (jaco status sync)") {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+}

@@ -29,6 +29,18 @@ type File struct {
 	Data []byte
 }
 
+// git is git's own number for the mode.
+func (m Mode) git() uint32 {
+	switch m {
+	case Executable:
+		return signing.ModeExecutable
+	case Symlink:
+		return signing.ModeSymlink
+	case Plain:
+	}
+	return signing.ModeFile
+}
+
 // Relevant reports whether the file of that path, or one below it, can have an
 // effect on a cluster.
 func Relevant(path string) bool {
@@ -95,14 +107,7 @@ func NewTree(files []File) (*Tree, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
-		mode := uint32(signing.ModeFile)
-		switch f.Mode {
-		case Executable:
-			mode = signing.ModeExecutable
-		case Symlink:
-			mode = signing.ModeSymlink
-		}
-		if err := root.add(strings.Split(f.Path, "/"), node{mode: mode, id: id}); err != nil {
+		if err := root.add(strings.Split(f.Path, "/"), node{mode: f.Mode.git(), id: id}); err != nil {
 			return nil, fmt.Errorf("%q: %w", f.Path, err)
 		}
 	}

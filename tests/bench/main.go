@@ -40,6 +40,7 @@ type figure struct {
 
 var figures = []figure{
 	{name: "verify-commit", directory: "signing", ours: "VerifyRange", reference: "GitLog", unit: "ms/commit", scale: 1, want: 0.1},
+	{name: "audit-verify", directory: "cluster", ours: "AuditVerify", budget: 5000, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-full", directory: "scheduler", ours: "ComputeFull", budget: 250, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-one", directory: "scheduler", ours: "ComputeOne", budget: 10, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},

@@ -199,7 +199,7 @@ func TestPlan(t *testing.T) {
 	})
 	t.Run("the node's own network, which is no drift", func(t *testing.T) {
 		s.Deploy(trust(t, s, 3, strings.Replace(allowed, "devices", "devices, \"network_mode:host\"", 1)))
-		change(t, s, map[string]string{stage.Path("shop"): strings.Replace(shop("1", 1, "    network_mode: host\n")[stage.Path("shop")], "CMD, /web", "CMD, /web", 1)})
+		change(t, s, shop("1", 1, "    network_mode: host\n"))
 		if h := inspect(t, s, "shop/api.1"); h.NetworkMode != "host" || h.PidMode == "host" {
 			t.Errorf("the engine made %+v", h)
 		}

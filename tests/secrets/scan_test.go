@@ -10,6 +10,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/tests/stage"
 )
 
@@ -55,8 +60,43 @@ func clearIn(t *testing.T, root string, secrets map[string]string, control strin
 	return found, seen
 }
 
-// nowhere looks for the secrets in all that JACO wrote and says. A snapshot of
-// the state holds what the entries of the log brought, which are on the disk.
+// snapshot writes the snapshot that a node would take now of its state. jacod is
+// down meanwhile.
+func snapshot(t *testing.T, m stage.Member, path string) {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(m.Stop(t.Context()))
+	log, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(m.DataDir, "raft", "raft.db"), BoltOptions: &bbolt.Options{ReadOnly: true, Timeout: patience},
+	})
+	check(err)
+	state, err := cluster.NewState(cluster.NewMemoryObjects(), cluster.NewMemoryAudit())
+	check(err)
+	last, err := log.LastIndex()
+	check(err)
+	for index := uint64(1); index <= last; index++ {
+		var entry raft.Log
+		check(log.GetLog(index, &entry))
+		if entry.Type == raft.LogCommand {
+			state.Apply(index, entry.Data) // which may be a refusal
+		}
+	}
+	check(log.Close())
+	check(m.Start(t.Context()))
+	if len(state.Read().SealedItems()) == 0 {
+		t.Fatal("the state of the log holds nothing sealed")
+	}
+	var out bytes.Buffer
+	check(state.Save(&out))
+	check(os.WriteFile(path, out.Bytes(), 0o600))
+}
+
+// nowhere looks for the secrets in all that JACO wrote and says.
 func nowhere(t *testing.T, c *stage.Cluster, files, variables map[string]string) {
 	t.Helper()
 	all := map[string]string{}
@@ -65,8 +105,12 @@ func nowhere(t *testing.T, c *stage.Cluster, files, variables map[string]string)
 			all[name] = secret
 		}
 	}
-	for _, m := range c.Members() {
+	for i, m := range c.Members() {
 		said := t.TempDir()
+		if i == 0 {
+			snapshot(t, m, filepath.Join(said, "snapshot"))
+			c.Settle(patience)
+		}
 		for name, args := range map[string][]string{
 			"status": {"status", "-o", "json"}, "audit": {"audit", "-o", "json"}, "sync": {"status", "sync"}, "events": {"status", "events"},
 		} {

@@ -66,6 +66,16 @@ func (c *Cluster) clone(url string) {
 	c.Check(c.Repo.SignWith(c.T.Context(), c.Alice))
 }
 
+// Clone makes another person's clone of the served repository, which signs with
+// their key. The transport is not Embedded.
+func (c *Cluster) Clone(key *rig.Key) *rig.Repo {
+	c.T.Helper()
+	url := rig.Must[string](c.T)(c.Repo.Git(c.T.Context(), "remote", "get-url", "origin"))
+	repo := rig.Must[*rig.Repo](c.T)(c.Git.Clone(c.T.Context(), url, c.Rig.LAN.NetNS))
+	c.Check(repo.SignWith(c.T.Context(), key))
+	return repo
+}
+
 // Init makes the cluster of the first node, as an operator does.
 func (c *Cluster) Init() {
 	c.T.Helper()

@@ -949,10 +949,12 @@ func (x *RecordRefusal) GetRefusal() *Refusal {
 }
 
 type SetSync struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	State         string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Head          []byte                 `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	State  string                 `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Head   []byte                 `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
+	// What a stalled repository waits for, when signatures are all that is missing.
+	Awaits        *Pending `protobuf:"bytes,4,opt,name=awaits,proto3" json:"awaits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,6 +1006,13 @@ func (x *SetSync) GetReason() string {
 func (x *SetSync) GetHead() []byte {
 	if x != nil {
 		return x.Head
+	}
+	return nil
+}
+
+func (x *SetSync) GetAwaits() *Pending {
+	if x != nil {
+		return x.Awaits
 	}
 	return nil
 }
@@ -1831,13 +1840,15 @@ func (x *Token) GetModifyIndex() uint64 {
 }
 
 type Claim struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
-	From          []byte                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	Commit        []byte                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"`
-	Digest        []byte                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	From   []byte                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	Commit []byte                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"`
+	Digest []byte                 `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	Index  uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	// The approval tags that the claim relies on, in the order of their ids.
+	Tags          [][]byte `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1914,6 +1925,114 @@ func (x *Claim) GetIndex() uint64 {
 	return 0
 }
 
+func (x *Claim) GetTags() [][]byte {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// Pending is what waits for signatures.
+type Pending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Revision      []byte                 `protobuf:"bytes,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Have          []string               `protobuf:"bytes,3,rep,name=have,proto3" json:"have,omitempty"`
+	Need          int64                  `protobuf:"varint,4,opt,name=need,proto3" json:"need,omitempty"`
+	Eligible      []string               `protobuf:"bytes,5,rep,name=eligible,proto3" json:"eligible,omitempty"`
+	Paths         []string               `protobuf:"bytes,6,rep,name=paths,proto3" json:"paths,omitempty"`
+	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Command       string                 `protobuf:"bytes,8,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pending) Reset() {
+	*x = Pending{}
+	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pending) ProtoMessage() {}
+
+func (x *Pending) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pending.ProtoReflect.Descriptor instead.
+func (*Pending) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Pending) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Pending) GetRevision() []byte {
+	if x != nil {
+		return x.Revision
+	}
+	return nil
+}
+
+func (x *Pending) GetHave() []string {
+	if x != nil {
+		return x.Have
+	}
+	return nil
+}
+
+func (x *Pending) GetNeed() int64 {
+	if x != nil {
+		return x.Need
+	}
+	return 0
+}
+
+func (x *Pending) GetEligible() []string {
+	if x != nil {
+		return x.Eligible
+	}
+	return nil
+}
+
+func (x *Pending) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *Pending) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Pending) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Head          []byte                 `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
@@ -1929,7 +2048,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	mi := &file_jaco_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2060,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[23]
+	mi := &file_jaco_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2073,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Refusal) GetHead() []byte {
@@ -2013,13 +2132,14 @@ type Sync struct {
 	Head          []byte                 `protobuf:"bytes,3,opt,name=head,proto3" json:"head,omitempty"`
 	Since         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
 	ModifyIndex   uint64                 `protobuf:"varint,5,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	Awaits        *Pending               `protobuf:"bytes,6,opt,name=awaits,proto3" json:"awaits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Sync) Reset() {
 	*x = Sync{}
-	mi := &file_jaco_v1_log_proto_msgTypes[24]
+	mi := &file_jaco_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2151,7 @@ func (x *Sync) String() string {
 func (*Sync) ProtoMessage() {}
 
 func (x *Sync) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[24]
+	mi := &file_jaco_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2164,7 @@ func (x *Sync) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sync.ProtoReflect.Descriptor instead.
 func (*Sync) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Sync) GetState() string {
@@ -2082,6 +2202,13 @@ func (x *Sync) GetModifyIndex() uint64 {
 	return 0
 }
 
+func (x *Sync) GetAwaits() *Pending {
+	if x != nil {
+		return x.Awaits
+	}
+	return nil
+}
+
 type Replica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2113,7 +2240,7 @@ type Replica struct {
 
 func (x *Replica) Reset() {
 	*x = Replica{}
-	mi := &file_jaco_v1_log_proto_msgTypes[25]
+	mi := &file_jaco_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2252,7 @@ func (x *Replica) String() string {
 func (*Replica) ProtoMessage() {}
 
 func (x *Replica) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[25]
+	mi := &file_jaco_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2265,7 @@ func (x *Replica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replica.ProtoReflect.Descriptor instead.
 func (*Replica) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Replica) GetId() string {
@@ -2317,7 +2444,7 @@ type Service struct {
 
 func (x *Service) Reset() {
 	*x = Service{}
-	mi := &file_jaco_v1_log_proto_msgTypes[26]
+	mi := &file_jaco_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2456,7 @@ func (x *Service) String() string {
 func (*Service) ProtoMessage() {}
 
 func (x *Service) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[26]
+	mi := &file_jaco_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2469,7 @@ func (x *Service) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Service.ProtoReflect.Descriptor instead.
 func (*Service) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Service) GetDeployment() string {
@@ -2409,7 +2536,7 @@ type Rollout struct {
 
 func (x *Rollout) Reset() {
 	*x = Rollout{}
-	mi := &file_jaco_v1_log_proto_msgTypes[27]
+	mi := &file_jaco_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2548,7 @@ func (x *Rollout) String() string {
 func (*Rollout) ProtoMessage() {}
 
 func (x *Rollout) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[27]
+	mi := &file_jaco_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2561,7 @@ func (x *Rollout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rollout.ProtoReflect.Descriptor instead.
 func (*Rollout) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Rollout) GetState() string {
@@ -2496,7 +2623,7 @@ type ServiceKey struct {
 
 func (x *ServiceKey) Reset() {
 	*x = ServiceKey{}
-	mi := &file_jaco_v1_log_proto_msgTypes[28]
+	mi := &file_jaco_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2508,7 +2635,7 @@ func (x *ServiceKey) String() string {
 func (*ServiceKey) ProtoMessage() {}
 
 func (x *ServiceKey) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[28]
+	mi := &file_jaco_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2521,7 +2648,7 @@ func (x *ServiceKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceKey.ProtoReflect.Descriptor instead.
 func (*ServiceKey) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ServiceKey) GetDeployment() string {
@@ -2551,7 +2678,7 @@ type DeploymentStatus struct {
 
 func (x *DeploymentStatus) Reset() {
 	*x = DeploymentStatus{}
-	mi := &file_jaco_v1_log_proto_msgTypes[29]
+	mi := &file_jaco_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2690,7 @@ func (x *DeploymentStatus) String() string {
 func (*DeploymentStatus) ProtoMessage() {}
 
 func (x *DeploymentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[29]
+	mi := &file_jaco_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2703,7 @@ func (x *DeploymentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentStatus.ProtoReflect.Descriptor instead.
 func (*DeploymentStatus) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeploymentStatus) GetName() string {
@@ -2625,7 +2752,7 @@ type Expectation struct {
 
 func (x *Expectation) Reset() {
 	*x = Expectation{}
-	mi := &file_jaco_v1_log_proto_msgTypes[30]
+	mi := &file_jaco_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2764,7 @@ func (x *Expectation) String() string {
 func (*Expectation) ProtoMessage() {}
 
 func (x *Expectation) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[30]
+	mi := &file_jaco_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2777,7 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
 func (*Expectation) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Expectation) GetKind() ExpectKind {
@@ -2693,7 +2820,7 @@ type ReplicaReport struct {
 
 func (x *ReplicaReport) Reset() {
 	*x = ReplicaReport{}
-	mi := &file_jaco_v1_log_proto_msgTypes[31]
+	mi := &file_jaco_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2705,7 +2832,7 @@ func (x *ReplicaReport) String() string {
 func (*ReplicaReport) ProtoMessage() {}
 
 func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[31]
+	mi := &file_jaco_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2718,7 +2845,7 @@ func (x *ReplicaReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaReport.ProtoReflect.Descriptor instead.
 func (*ReplicaReport) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReplicaReport) GetId() string {
@@ -2806,7 +2933,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_jaco_v1_log_proto_msgTypes[32]
+	mi := &file_jaco_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +2945,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[32]
+	mi := &file_jaco_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +2958,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Event) GetType() string {
@@ -2895,7 +3022,7 @@ type SealedItem struct {
 
 func (x *SealedItem) Reset() {
 	*x = SealedItem{}
-	mi := &file_jaco_v1_log_proto_msgTypes[33]
+	mi := &file_jaco_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3034,7 @@ func (x *SealedItem) String() string {
 func (*SealedItem) ProtoMessage() {}
 
 func (x *SealedItem) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[33]
+	mi := &file_jaco_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3047,7 @@ func (x *SealedItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealedItem.ProtoReflect.Descriptor instead.
 func (*SealedItem) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SealedItem) GetName() string {
@@ -2964,7 +3091,7 @@ type SnapshotHead struct {
 
 func (x *SnapshotHead) Reset() {
 	*x = SnapshotHead{}
-	mi := &file_jaco_v1_log_proto_msgTypes[34]
+	mi := &file_jaco_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3103,7 @@ func (x *SnapshotHead) String() string {
 func (*SnapshotHead) ProtoMessage() {}
 
 func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[34]
+	mi := &file_jaco_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3116,7 @@ func (x *SnapshotHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHead.ProtoReflect.Descriptor instead.
 func (*SnapshotHead) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SnapshotHead) GetIndex() uint64 {
@@ -3033,7 +3160,7 @@ type AuditSegment struct {
 
 func (x *AuditSegment) Reset() {
 	*x = AuditSegment{}
-	mi := &file_jaco_v1_log_proto_msgTypes[35]
+	mi := &file_jaco_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3172,7 @@ func (x *AuditSegment) String() string {
 func (*AuditSegment) ProtoMessage() {}
 
 func (x *AuditSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_log_proto_msgTypes[35]
+	mi := &file_jaco_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3185,7 @@ func (x *AuditSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSegment.ProtoReflect.Descriptor instead.
 func (*AuditSegment) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_jaco_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AuditSegment) GetFirst() uint64 {
@@ -3143,11 +3270,12 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x0fAdvanceRevision\x12$\n" +
 	"\x05claim\x18\x01 \x01(\v2\x0e.jaco.v1.ClaimR\x05claim\";\n" +
 	"\rRecordRefusal\x12*\n" +
-	"\arefusal\x18\x01 \x01(\v2\x10.jaco.v1.RefusalR\arefusal\"K\n" +
+	"\arefusal\x18\x01 \x01(\v2\x10.jaco.v1.RefusalR\arefusal\"u\n" +
 	"\aSetSync\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04head\x18\x03 \x01(\fR\x04head\"\xe7\x02\n" +
+	"\x04head\x18\x03 \x01(\fR\x04head\x12(\n" +
+	"\x06awaits\x18\x04 \x01(\v2\x10.jaco.v1.PendingR\x06awaits\"\xe7\x02\n" +
 	"\tApplyPlan\x12,\n" +
 	"\x06expect\x18\x01 \x03(\v2\x14.jaco.v1.ExpectationR\x06expect\x12(\n" +
 	"\x06create\x18\x02 \x03(\v2\x10.jaco.v1.ReplicaR\x06create\x12\x12\n" +
@@ -3217,14 +3345,24 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"checkpoint\x18\x06 \x01(\fR\n" +
 	"checkpoint\x12!\n" +
 	"\fcreate_index\x18\a \x01(\x04R\vcreateIndex\x12!\n" +
-	"\fmodify_index\x18\b \x01(\x04R\vmodifyIndex\"\xa9\x01\n" +
+	"\fmodify_index\x18\b \x01(\x04R\vmodifyIndex\"\xbd\x01\n" +
 	"\x05Claim\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\fR\x04from\x12\x16\n" +
 	"\x06commit\x18\x03 \x01(\fR\x06commit\x12\x16\n" +
 	"\x06digest\x18\x04 \x01(\fR\x06digest\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\xd0\x01\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04tags\x18\a \x03(\fR\x04tags\"\xc5\x01\n" +
+	"\aPending\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\fR\brevision\x12\x12\n" +
+	"\x04have\x18\x03 \x03(\tR\x04have\x12\x12\n" +
+	"\x04need\x18\x04 \x01(\x03R\x04need\x12\x1a\n" +
+	"\beligible\x18\x05 \x03(\tR\beligible\x12\x14\n" +
+	"\x05paths\x18\x06 \x03(\tR\x05paths\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x18\n" +
+	"\acommand\x18\b \x01(\tR\acommand\"\xd0\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\fR\x04head\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x16\n" +
@@ -3232,13 +3370,14 @@ const file_jaco_v1_log_proto_rawDesc = "" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x16\n" +
 	"\x06advice\x18\x05 \x01(\tR\x06advice\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12!\n" +
-	"\fcreate_index\x18\a \x01(\x04R\vcreateIndex\"\x9d\x01\n" +
+	"\fcreate_index\x18\a \x01(\x04R\vcreateIndex\"\xc7\x01\n" +
 	"\x04Sync\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\fR\x04head\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12!\n" +
-	"\fmodify_index\x18\x05 \x01(\x04R\vmodifyIndex\"\xff\x05\n" +
+	"\fmodify_index\x18\x05 \x01(\x04R\vmodifyIndex\x12(\n" +
+	"\x06awaits\x18\x06 \x01(\v2\x10.jaco.v1.PendingR\x06awaits\"\xff\x05\n" +
 	"\aReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -3393,7 +3532,7 @@ func file_jaco_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_jaco_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_jaco_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_jaco_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_jaco_v1_log_proto_goTypes = []any{
 	(ObjectType)(0),               // 0: jaco.v1.ObjectType
 	(Phase)(0),                    // 1: jaco.v1.Phase
@@ -3421,23 +3560,24 @@ var file_jaco_v1_log_proto_goTypes = []any{
 	(*Node)(nil),                  // 23: jaco.v1.Node
 	(*Token)(nil),                 // 24: jaco.v1.Token
 	(*Claim)(nil),                 // 25: jaco.v1.Claim
-	(*Refusal)(nil),               // 26: jaco.v1.Refusal
-	(*Sync)(nil),                  // 27: jaco.v1.Sync
-	(*Replica)(nil),               // 28: jaco.v1.Replica
-	(*Service)(nil),               // 29: jaco.v1.Service
-	(*Rollout)(nil),               // 30: jaco.v1.Rollout
-	(*ServiceKey)(nil),            // 31: jaco.v1.ServiceKey
-	(*DeploymentStatus)(nil),      // 32: jaco.v1.DeploymentStatus
-	(*Expectation)(nil),           // 33: jaco.v1.Expectation
-	(*ReplicaReport)(nil),         // 34: jaco.v1.ReplicaReport
-	(*Event)(nil),                 // 35: jaco.v1.Event
-	(*SealedItem)(nil),            // 36: jaco.v1.SealedItem
-	(*SnapshotHead)(nil),          // 37: jaco.v1.SnapshotHead
-	(*AuditSegment)(nil),          // 38: jaco.v1.AuditSegment
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*Pending)(nil),               // 26: jaco.v1.Pending
+	(*Refusal)(nil),               // 27: jaco.v1.Refusal
+	(*Sync)(nil),                  // 28: jaco.v1.Sync
+	(*Replica)(nil),               // 29: jaco.v1.Replica
+	(*Service)(nil),               // 30: jaco.v1.Service
+	(*Rollout)(nil),               // 31: jaco.v1.Rollout
+	(*ServiceKey)(nil),            // 32: jaco.v1.ServiceKey
+	(*DeploymentStatus)(nil),      // 33: jaco.v1.DeploymentStatus
+	(*Expectation)(nil),           // 34: jaco.v1.Expectation
+	(*ReplicaReport)(nil),         // 35: jaco.v1.ReplicaReport
+	(*Event)(nil),                 // 36: jaco.v1.Event
+	(*SealedItem)(nil),            // 37: jaco.v1.SealedItem
+	(*SnapshotHead)(nil),          // 38: jaco.v1.SnapshotHead
+	(*AuditSegment)(nil),          // 39: jaco.v1.AuditSegment
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
 }
 var file_jaco_v1_log_proto_depIdxs = []int32{
-	39, // 0: jaco.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	40, // 0: jaco.v1.Entry.time:type_name -> google.protobuf.Timestamp
 	4,  // 1: jaco.v1.Entry.actor:type_name -> jaco.v1.Actor
 	5,  // 2: jaco.v1.Entry.init_cluster:type_name -> jaco.v1.InitCluster
 	6,  // 3: jaco.v1.Entry.update_node:type_name -> jaco.v1.UpdateNode
@@ -3460,43 +3600,45 @@ var file_jaco_v1_log_proto_depIdxs = []int32{
 	23, // 20: jaco.v1.AdmitNode.node:type_name -> jaco.v1.Node
 	20, // 21: jaco.v1.PutObjects.objects:type_name -> jaco.v1.StoredObject
 	25, // 22: jaco.v1.AdvanceRevision.claim:type_name -> jaco.v1.Claim
-	26, // 23: jaco.v1.RecordRefusal.refusal:type_name -> jaco.v1.Refusal
-	33, // 24: jaco.v1.ApplyPlan.expect:type_name -> jaco.v1.Expectation
-	28, // 25: jaco.v1.ApplyPlan.create:type_name -> jaco.v1.Replica
-	29, // 26: jaco.v1.ApplyPlan.services:type_name -> jaco.v1.Service
-	31, // 27: jaco.v1.ApplyPlan.drop_service:type_name -> jaco.v1.ServiceKey
-	32, // 28: jaco.v1.ApplyPlan.deployments:type_name -> jaco.v1.DeploymentStatus
-	34, // 29: jaco.v1.ReportReplicas.reports:type_name -> jaco.v1.ReplicaReport
-	35, // 30: jaco.v1.RecordEvents.events:type_name -> jaco.v1.Event
-	36, // 31: jaco.v1.PutSealed.items:type_name -> jaco.v1.SealedItem
-	19, // 32: jaco.v1.ObjectDigests.objects:type_name -> jaco.v1.ObjectDigest
-	0,  // 33: jaco.v1.ObjectDigest.type:type_name -> jaco.v1.ObjectType
-	0,  // 34: jaco.v1.StoredObject.type:type_name -> jaco.v1.ObjectType
-	22, // 35: jaco.v1.Meta.repo:type_name -> jaco.v1.Repo
-	39, // 36: jaco.v1.Meta.initialized_at:type_name -> google.protobuf.Timestamp
-	39, // 37: jaco.v1.Node.since:type_name -> google.protobuf.Timestamp
-	39, // 38: jaco.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 39: jaco.v1.Claim.time:type_name -> google.protobuf.Timestamp
-	39, // 40: jaco.v1.Refusal.time:type_name -> google.protobuf.Timestamp
-	39, // 41: jaco.v1.Sync.since:type_name -> google.protobuf.Timestamp
-	39, // 42: jaco.v1.Replica.created_at:type_name -> google.protobuf.Timestamp
-	1,  // 43: jaco.v1.Replica.phase:type_name -> jaco.v1.Phase
-	39, // 44: jaco.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
-	39, // 45: jaco.v1.Replica.healthy_at:type_name -> google.protobuf.Timestamp
-	39, // 46: jaco.v1.Replica.finished_at:type_name -> google.protobuf.Timestamp
-	30, // 47: jaco.v1.Service.rollout:type_name -> jaco.v1.Rollout
-	39, // 48: jaco.v1.Rollout.started_at:type_name -> google.protobuf.Timestamp
-	39, // 49: jaco.v1.Rollout.step_at:type_name -> google.protobuf.Timestamp
-	39, // 50: jaco.v1.DeploymentStatus.converged_at:type_name -> google.protobuf.Timestamp
-	2,  // 51: jaco.v1.Expectation.kind:type_name -> jaco.v1.ExpectKind
-	1,  // 52: jaco.v1.ReplicaReport.phase:type_name -> jaco.v1.Phase
-	39, // 53: jaco.v1.ReplicaReport.started_at:type_name -> google.protobuf.Timestamp
-	39, // 54: jaco.v1.SnapshotHead.time:type_name -> google.protobuf.Timestamp
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	27, // 23: jaco.v1.RecordRefusal.refusal:type_name -> jaco.v1.Refusal
+	26, // 24: jaco.v1.SetSync.awaits:type_name -> jaco.v1.Pending
+	34, // 25: jaco.v1.ApplyPlan.expect:type_name -> jaco.v1.Expectation
+	29, // 26: jaco.v1.ApplyPlan.create:type_name -> jaco.v1.Replica
+	30, // 27: jaco.v1.ApplyPlan.services:type_name -> jaco.v1.Service
+	32, // 28: jaco.v1.ApplyPlan.drop_service:type_name -> jaco.v1.ServiceKey
+	33, // 29: jaco.v1.ApplyPlan.deployments:type_name -> jaco.v1.DeploymentStatus
+	35, // 30: jaco.v1.ReportReplicas.reports:type_name -> jaco.v1.ReplicaReport
+	36, // 31: jaco.v1.RecordEvents.events:type_name -> jaco.v1.Event
+	37, // 32: jaco.v1.PutSealed.items:type_name -> jaco.v1.SealedItem
+	19, // 33: jaco.v1.ObjectDigests.objects:type_name -> jaco.v1.ObjectDigest
+	0,  // 34: jaco.v1.ObjectDigest.type:type_name -> jaco.v1.ObjectType
+	0,  // 35: jaco.v1.StoredObject.type:type_name -> jaco.v1.ObjectType
+	22, // 36: jaco.v1.Meta.repo:type_name -> jaco.v1.Repo
+	40, // 37: jaco.v1.Meta.initialized_at:type_name -> google.protobuf.Timestamp
+	40, // 38: jaco.v1.Node.since:type_name -> google.protobuf.Timestamp
+	40, // 39: jaco.v1.Token.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 40: jaco.v1.Claim.time:type_name -> google.protobuf.Timestamp
+	40, // 41: jaco.v1.Refusal.time:type_name -> google.protobuf.Timestamp
+	40, // 42: jaco.v1.Sync.since:type_name -> google.protobuf.Timestamp
+	26, // 43: jaco.v1.Sync.awaits:type_name -> jaco.v1.Pending
+	40, // 44: jaco.v1.Replica.created_at:type_name -> google.protobuf.Timestamp
+	1,  // 45: jaco.v1.Replica.phase:type_name -> jaco.v1.Phase
+	40, // 46: jaco.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
+	40, // 47: jaco.v1.Replica.healthy_at:type_name -> google.protobuf.Timestamp
+	40, // 48: jaco.v1.Replica.finished_at:type_name -> google.protobuf.Timestamp
+	31, // 49: jaco.v1.Service.rollout:type_name -> jaco.v1.Rollout
+	40, // 50: jaco.v1.Rollout.started_at:type_name -> google.protobuf.Timestamp
+	40, // 51: jaco.v1.Rollout.step_at:type_name -> google.protobuf.Timestamp
+	40, // 52: jaco.v1.DeploymentStatus.converged_at:type_name -> google.protobuf.Timestamp
+	2,  // 53: jaco.v1.Expectation.kind:type_name -> jaco.v1.ExpectKind
+	1,  // 54: jaco.v1.ReplicaReport.phase:type_name -> jaco.v1.Phase
+	40, // 55: jaco.v1.ReplicaReport.started_at:type_name -> google.protobuf.Timestamp
+	40, // 56: jaco.v1.SnapshotHead.time:type_name -> google.protobuf.Timestamp
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_jaco_v1_log_proto_init() }
@@ -3526,7 +3668,7 @@ func file_jaco_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_log_proto_rawDesc), len(file_jaco_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

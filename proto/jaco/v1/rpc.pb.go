@@ -2417,6 +2417,111 @@ func (x *RenewResponse) GetCertificate() []byte {
 	return nil
 }
 
+type ReanchorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commit        []byte                 `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReanchorRequest) Reset() {
+	*x = ReanchorRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReanchorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReanchorRequest) ProtoMessage() {}
+
+func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReanchorRequest.ProtoReflect.Descriptor instead.
+func (*ReanchorRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ReanchorRequest) GetCommit() []byte {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+type ReanchorResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	TrustVersion int64                  `protobuf:"varint,1,opt,name=trust_version,json=trustVersion,proto3" json:"trust_version,omitempty"`
+	Root         []string               `protobuf:"bytes,2,rep,name=root,proto3" json:"root,omitempty"`
+	// For the operator.
+	Lines         []string `protobuf:"bytes,3,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReanchorResponse) Reset() {
+	*x = ReanchorResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReanchorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReanchorResponse) ProtoMessage() {}
+
+func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReanchorResponse.ProtoReflect.Descriptor instead.
+func (*ReanchorResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ReanchorResponse) GetTrustVersion() int64 {
+	if x != nil {
+		return x.TrustVersion
+	}
+	return 0
+}
+
+func (x *ReanchorResponse) GetRoot() []string {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *ReanchorResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
 var File_jaco_v1_rpc_proto protoreflect.FileDescriptor
 
 const file_jaco_v1_rpc_proto_rawDesc = "" +
@@ -2578,7 +2683,13 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\"\x0e\n" +
 	"\fRenewRequest\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate2\xab\x05\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\")\n" +
+	"\x0fReanchorRequest\x12\x16\n" +
+	"\x06commit\x18\x01 \x01(\fR\x06commit\"a\n" +
+	"\x10ReanchorResponse\x12#\n" +
+	"\rtrust_version\x18\x01 \x01(\x03R\ftrustVersion\x12\x12\n" +
+	"\x04root\x18\x02 \x03(\tR\x04root\x12\x14\n" +
+	"\x05lines\x18\x03 \x03(\tR\x05lines2\xec\x05\n" +
 	"\aControl\x123\n" +
 	"\x04Init\x12\x14.jaco.v1.InitRequest\x1a\x15.jaco.v1.InitResponse\x12;\n" +
 	"\x06Status\x12\x16.jaco.v1.StatusRequest\x1a\x17.jaco.v1.StatusResponse0\x01\x12<\n" +
@@ -2591,7 +2702,8 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x12H\n" +
 	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x12B\n" +
 	"\tRecipient\x12\x19.jaco.v1.RecipientRequest\x1a\x1a.jaco.v1.RecipientResponse\x125\n" +
-	"\x04Plan\x12\x14.jaco.v1.PlanRequest\x1a\x15.jaco.v1.PlanResponse(\x012\xdd\x05\n" +
+	"\x04Plan\x12\x14.jaco.v1.PlanRequest\x1a\x15.jaco.v1.PlanResponse(\x01\x12?\n" +
+	"\bReanchor\x12\x18.jaco.v1.ReanchorRequest\x1a\x19.jaco.v1.ReanchorResponse2\xdd\x05\n" +
 	"\x04Peer\x12<\n" +
 	"\aPropose\x12\x17.jaco.v1.ProposeRequest\x1a\x18.jaco.v1.ProposeResponse\x12B\n" +
 	"\tHeartbeat\x12\x19.jaco.v1.HeartbeatRequest\x1a\x1a.jaco.v1.HeartbeatResponse\x123\n" +
@@ -2623,7 +2735,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2669,15 +2781,17 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*MemberKey)(nil),             // 41: jaco.v1.MemberKey
 	(*RenewRequest)(nil),          // 42: jaco.v1.RenewRequest
 	(*RenewResponse)(nil),         // 43: jaco.v1.RenewResponse
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*ReanchorRequest)(nil),       // 44: jaco.v1.ReanchorRequest
+	(*ReanchorResponse)(nil),      // 45: jaco.v1.ReanchorResponse
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	44, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	44, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	44, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	44, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	46, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
 	41, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
 	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
 	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
@@ -2690,49 +2804,51 @@ var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	19, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
 	21, // 16: jaco.v1.Control.Recipient:input_type -> jaco.v1.RecipientRequest
 	13, // 17: jaco.v1.Control.Plan:input_type -> jaco.v1.PlanRequest
-	25, // 18: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
-	27, // 19: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
-	29, // 20: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
-	31, // 21: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
-	5,  // 22: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
-	33, // 23: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
-	15, // 24: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
-	35, // 25: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
-	17, // 26: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	39, // 27: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
-	21, // 28: jaco.v1.Peer.Recipient:input_type -> jaco.v1.RecipientRequest
-	23, // 29: jaco.v1.Peer.UnitKey:input_type -> jaco.v1.UnitKeyRequest
-	37, // 30: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
-	39, // 31: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
-	42, // 32: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 33: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 34: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 35: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 36: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 37: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 38: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	16, // 39: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	18, // 40: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	20, // 41: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	22, // 42: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
-	14, // 43: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
-	26, // 44: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	28, // 45: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	30, // 46: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	32, // 47: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 48: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	34, // 49: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	16, // 50: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	36, // 51: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	18, // 52: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	40, // 53: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	22, // 54: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
-	24, // 55: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
-	38, // 56: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	40, // 57: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	43, // 58: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	33, // [33:59] is the sub-list for method output_type
-	7,  // [7:33] is the sub-list for method input_type
+	44, // 18: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
+	25, // 19: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	27, // 20: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	29, // 21: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	31, // 22: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 23: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	33, // 24: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	15, // 25: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	35, // 26: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	17, // 27: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	39, // 28: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	21, // 29: jaco.v1.Peer.Recipient:input_type -> jaco.v1.RecipientRequest
+	23, // 30: jaco.v1.Peer.UnitKey:input_type -> jaco.v1.UnitKeyRequest
+	37, // 31: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	39, // 32: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	42, // 33: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 34: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 35: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 36: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 37: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 38: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 39: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	16, // 40: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	18, // 41: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	20, // 42: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	22, // 43: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
+	14, // 44: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
+	45, // 45: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
+	26, // 46: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	28, // 47: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	30, // 48: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	32, // 49: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 50: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	34, // 51: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	16, // 52: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	36, // 53: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	18, // 54: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	40, // 55: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	22, // 56: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
+	24, // 57: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
+	38, // 58: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	40, // 59: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	43, // 60: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	34, // [34:61] is the sub-list for method output_type
+	7,  // [7:34] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -2749,7 +2865,7 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

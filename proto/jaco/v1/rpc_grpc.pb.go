@@ -30,6 +30,7 @@ const (
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
 	Control_Recipient_FullMethodName   = "/jaco.v1.Control/Recipient"
 	Control_Plan_FullMethodName        = "/jaco.v1.Control/Plan"
+	Control_Reanchor_FullMethodName    = "/jaco.v1.Control/Reanchor"
 )
 
 // ControlClient is the client API for Control service.
@@ -65,6 +66,9 @@ type ControlClient interface {
 	// Plan says what the cluster would do with the files that are sent. It
 	// changes nothing.
 	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error)
+	// Reanchor moves the pin of this node, and of no other, to a commit of a
+	// rewritten history.
+	Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error)
 }
 
 type controlClient struct {
@@ -224,6 +228,16 @@ func (c *controlClient) Plan(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_PlanClient = grpc.ClientStreamingClient[PlanRequest, PlanResponse]
 
+func (c *controlClient) Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReanchorResponse)
+	err := c.cc.Invoke(ctx, Control_Reanchor_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControlServer is the server API for Control service.
 // All implementations must embed UnimplementedControlServer
 // for forward compatibility.
@@ -257,6 +271,9 @@ type ControlServer interface {
 	// Plan says what the cluster would do with the files that are sent. It
 	// changes nothing.
 	Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error
+	// Reanchor moves the pin of this node, and of no other, to a commit of a
+	// rewritten history.
+	Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error)
 	mustEmbedUnimplementedControlServer()
 }
 
@@ -299,6 +316,9 @@ func (UnimplementedControlServer) Recipient(context.Context, *RecipientRequest) 
 }
 func (UnimplementedControlServer) Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error {
 	return status.Error(codes.Unimplemented, "method Plan not implemented")
+}
+func (UnimplementedControlServer) Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reanchor not implemented")
 }
 func (UnimplementedControlServer) mustEmbedUnimplementedControlServer() {}
 func (UnimplementedControlServer) testEmbeddedByValue()                 {}
@@ -480,6 +500,24 @@ func _Control_Plan_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Control_PlanServer = grpc.ClientStreamingServer[PlanRequest, PlanResponse]
 
+func _Control_Reanchor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReanchorRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Reanchor(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Reanchor_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Reanchor(ctx, req.(*ReanchorRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Control_ServiceDesc is the grpc.ServiceDesc for Control service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -510,6 +548,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Recipient",
 			Handler:    _Control_Recipient_Handler,
+		},
+		{
+			MethodName: "Reanchor",
+			Handler:    _Control_Reanchor_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
