@@ -38,7 +38,6 @@ func Reanchor(src Source, from Position, to Hash) (Position, *Trust, error) {
 type jump struct {
 	commit  Hash
 	signers map[string]Approval // root signers by the pinned policy
-	byNew   map[string]bool     // and by the commit's own
 	counted []Hash
 }
 
@@ -73,8 +72,7 @@ func (j *judge) reanchor(tip Hash, refusal error) ([]Hash, error) {
 				return behind, j.jump(found, next)
 			}
 			refusal = blame(tip, refuse(ReasonRewritten, "root ordered to go to %s, but %s", id.Short(), problem))
-		}
-		if len(found.signers) > 0 && best == nil {
+		} else if len(found.signers) > 0 && best == nil {
 			best = found
 		}
 		behind = append(behind, id)

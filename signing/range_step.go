@@ -175,7 +175,9 @@ func (s *step) vouchOnChain(held vouches, who Approval) error {
 // note remembers what a good commit says.
 func (s *step) note(c *Commit, changes []change, who Approval) {
 	trust := s.judge.trust
-	s.claims = append(s.claims, claimsOf(c, who, maxClaims-len(s.claims))...)
+	if !trust.isForge(who.Signer) {
+		s.claims = append(s.claims, claimsOf(c, who, maxClaims-len(s.claims))...)
+	}
 	if tags := mergeTags(c); len(s.mergeTags)+len(tags) <= maxClaims {
 		s.mergeTags = append(s.mergeTags, tags...)
 	}
