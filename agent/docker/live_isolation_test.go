@@ -17,7 +17,7 @@ func TestLiveIsolation(t *testing.T) {
 	e := live(t)
 	spec := e.spec("bare")
 	dir := t.TempDir()
-	spec.Container.Mounts = []desired.Mount{{Kind: desired.BindMount, Source: dir, Target: "/host", ReadOnly: true, Propagation: "rslave"}}
+	spec.Container.Mounts = []desired.Mount{{Kind: desired.BindMount, Source: dir, Target: "/host", ReadOnly: true, Propagation: "private"}}
 	spec.Container.Isolation = desired.Isolation{
 		CapAdd: []string{"SYS_TIME"}, SecurityOpt: []string{"no-new-privileges=true", "seccomp=unconfined"},
 		Devices: []desired.Device{{Source: "/dev/null", Target: "/dev/planned", Permissions: "r"}},
@@ -40,7 +40,7 @@ func TestLiveIsolation(t *testing.T) {
 		len(h.Devices) != 1 || h.Devices[0].PathOnHost != "/dev/null" || h.Devices[0].CgroupPermissions != "r" {
 		t.Errorf("the engine made %+v", h)
 	}
-	if m := seen.Container.Mounts; len(m) != 1 || m[0].Type != "bind" || m[0].Source != dir || m[0].RW || m[0].Propagation != "rslave" {
+	if m := seen.Container.Mounts; len(m) != 1 || m[0].Type != "bind" || m[0].Source != dir || m[0].RW || m[0].Propagation != "private" {
 		t.Errorf("mounts %+v", m)
 	}
 

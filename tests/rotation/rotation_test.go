@@ -58,11 +58,11 @@ func TestRotation(t *testing.T) {
 	c.Commit(files("blog", "first"))
 	p.tell()
 	c.Settle(patience)
-	before := p.containers()
+	down := p.follower()
+	before := p.containers(down.Name())
 
 	// While a node is down, carol comes and alice goes. It takes the root of
 	// before, alice and bob, and that of after, bob and carol.
-	down := p.follower()
 	c.Kill(down)
 	rotation := p.CommitAs(p.bob, map[string]string{
 		"trust.yaml": policy(3, "bob", "carol"), "keys/carol.pub": p.carol.Public,
@@ -164,7 +164,7 @@ func (p *play) accepted(commit string) {
 }
 
 // outdated waits until every node says that what alice approved would not be
-// approved again, and checks that it runs on.
+// approved again, and checks that what ran on the other nodes runs on.
 func (p *play) outdated(before []string) {
 	p.T.Helper()
 	p.Eventually(patience, "what alice approved to be marked", func(status *cluster.Status) (bool, string) {
@@ -176,8 +176,11 @@ func (p *play) outdated(before []string) {
 		}
 		return true, ""
 	})
-	if after := p.containers(); !slices.Equal(before, after) {
-		p.T.Fatal(fmt.Sprintf("for a change of trust containers changed from %v to %v", before, after))
+	after := p.containers("")
+	for _, id := range before {
+		if !slices.Contains(after, id) {
+			p.T.Fatal(fmt.Sprintf("for a change of trust container %s went: %v", id, after))
+		}
 	}
 }
 
@@ -202,13 +205,14 @@ func (p *play) whole(deployment string) {
 	})
 }
 
-// containers are those of all nodes, as their engines know them.
-func (p *play) containers() []string {
+// containers are those of all nodes but one, as their engines know them.
+func (p *play) containers(but string) []string {
 	p.T.Helper()
 	var ids []string
 	for _, placed := range p.Containers() {
-		ids = append(ids, placed.ID)
+		if placed.Node != but {
+			ids = append(ids, placed.ID)
+		}
 	}
-	slices.Sort(ids)
 	return ids
 }
