@@ -12,7 +12,7 @@ now=1795435200
 
 tick() {
 	now=$((now + 60))
-	export GIT_AUTHOR_DATE="$now +0000" GIT_COMMITTER_DATE="$now +0000"
+	export GIT_AUTHOR_DATE="@$now +0000" GIT_COMMITTER_DATE="@$now +0000"
 }
 
 # as SIGNER COMMAND… runs git so that -S and tag -s sign by the key.
