@@ -149,7 +149,7 @@ resign() {
 }
 
 # plant MODE PATH ID puts an entry into the index that no work tree can hold.
-plant() { git update-index --add --cacheinfo "$1,$2,$3"; }
+plant() { git update-index --add --cacheinfo "$1,$3,$2"; }
 
 # commit_index SIGNER MESSAGE LABEL commits the index as it is.
 commit_index() {
