@@ -102,7 +102,7 @@ func (d *differ) replica(r cluster.Replica) {
 func (d *differ) stop(r cluster.Replica, c *Container) {
 	m := d.memory[r.ID]
 	switch {
-	case m.busy == actStart:
+	case m.busy == actStart || m.busy == actCheck:
 		d.plan.cancel = append(d.plan.cancel, r.ID)
 		return // it gives up at once, and then there is more to say
 	case c == nil && m.busy == "":
@@ -176,6 +176,7 @@ func (d *differ) present(r cluster.Replica, c *Container) {
 		}
 		d.report(r, d.running(r, c))
 		d.recheck(r, c)
+		d.check(r, c)
 	case StatusRemoving: // its end will be an event
 	}
 }
@@ -200,6 +201,32 @@ func (d *differ) recheck(r cluster.Replica, c *Container) {
 	}
 	d.act(action{kind: actRecheck, key: r.ID, container: c})
 }
+
+// firstCheck is how long after its start a container is checked for the first
+// time, and then after twice as long each.
+const firstCheck = 100 * time.Millisecond
+
+// check has the healthcheck of a new container run before the engine does. The
+// engine waits for a whole interval, 30 s where the file names none, and a
+// rollout would wait as long for each replica. From the first check of the
+// engine's on, its word alone counts.
+func (d *differ) check(r cluster.Replica, c *Container) {
+	m := d.memory[r.ID]
+	if c.Health != HealthStarting || m.passed == c.ID {
+		return
+	}
+	due := c.StartedAt.Add(firstCheck << min(m.checks, maxChecks))
+	switch {
+	case !due.Before(c.HealthDue): // the engine has answered by then
+	case d.now.Before(due):
+		d.wakeAt(due)
+	default:
+		d.act(action{kind: actCheck, key: r.ID, container: c})
+	}
+}
+
+// maxChecks keeps the delay, which doubles, from running over.
+const maxChecks = 20
 
 // drift says what was done to a running container by hand, "" for nothing.
 func (d *differ) drift(r cluster.Replica, c *Container) string {
@@ -247,7 +274,11 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 		rep.ImageDigest = c.ImageID
 	}
 	switch c.Health {
-	case HealthNone, HealthStarting:
+	case HealthNone:
+	case HealthStarting:
+		if d.memory[r.ID].passed == c.ID {
+			rep.Phase = cluster.Healthy
+		}
 	case HealthHealthy:
 		rep.Phase = cluster.Healthy
 	case HealthUnhealthy:

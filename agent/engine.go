@@ -85,6 +85,10 @@ type Engine interface {
 	// forgets healthchecks when it is restarted under live containers, and would
 	// show their last health for ever.
 	Recheck(ctx context.Context, id string) error
+	// Check runs a container's own healthcheck in it once, as the engine does,
+	// and reports whether it passed. What it answers does not change the health
+	// that the engine shows. A container without a healthcheck passes none.
+	Check(ctx context.Context, id string) (passed bool, err error)
 	// Remove removes a container with its anonymous volumes, killing it when it
 	// still runs. ErrNotFound is not reported.
 	Remove(ctx context.Context, id string) error

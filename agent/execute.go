@@ -53,6 +53,8 @@ func (x *executor) begin(run context.Context, a action) context.CancelFunc {
 			d = x.remove(ctx, a)
 		case actAutopsy:
 			d = x.autopsy(ctx, a)
+		case actCheck:
+			d = x.check(ctx, a)
 		case actRecheck:
 			d = x.recheck(ctx, a)
 		case actNetwork:
@@ -251,6 +253,19 @@ func (x *executor) recheck(ctx context.Context, a action) (d done) {
 		d.touched = a.container.ID
 		x.look(ctx, &d)
 		return nil
+	})
+	return d
+}
+
+// check runs a container's healthcheck. What goes wrong with that is no trouble:
+// the engine's own check decides.
+func (x *executor) check(ctx context.Context, a action) (d done) {
+	d.touched = a.container.ID
+	d.trouble = x.slot(ctx, x.stops, func() error {
+		passed, err := call(ctx, checkTimeout, func(ctx context.Context) (bool, error) { return x.engine.Check(ctx, a.container.ID) })
+		d.passed, d.hung = passed && err == nil, errors.Is(err, context.DeadlineExceeded)
+		x.look(ctx, &d)
+		return ctx.Err()
 	})
 	return d
 }

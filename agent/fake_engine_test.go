@@ -34,6 +34,7 @@ type fakeEngine struct {
 	stuck      map[string]bool          // calls that hang for ever
 	lag        map[string]time.Duration // by operation: how long its answer is under way
 	starting   map[string]string        // by image: what its containers do at once ("exit 1")
+	failing    map[string]int           // checks by the agent that will fail, by replica; none: all
 	unchecked  bool                     // containers have no healthcheck
 	doubled    []string                 // replicas that had two running containers at a time
 	began      map[string]int           // by replica: how often its process began

@@ -36,3 +36,23 @@ func (f *fakeEngine) afterthought(c *fakeContainer) {
 		f.mu.Unlock()
 	}
 }
+
+// Check fails unless it is told to pass, as the check of a program that does
+// not answer yet.
+func (h *fakeHandle) Check(ctx context.Context, id string) (bool, error) {
+	passed := false
+	err := serveErr(ctx, h, "check", id, fakeQuick, func() error {
+		c, err := h.findLocked(id)
+		if err != nil {
+			return err
+		}
+		left, answers := h.failing[c.Labels[LabelReplica]]
+		if answers && left == 0 {
+			passed = true
+		} else if answers {
+			h.failing[c.Labels[LabelReplica]]--
+		}
+		return nil
+	})
+	return passed, err
+}

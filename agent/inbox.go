@@ -48,6 +48,8 @@ type done struct {
 	gone      string // id of a container that was removed, at that time
 	outcome   *outcome
 	lines     []string  // with autopsy
+	passed    bool      // with check
+	hung      bool      // with check: it did not end in time
 	trouble   error     // the action may be repeated
 	retryAt   time.Time // with trouble; zero: after the usual back-off
 	digest    string

@@ -336,6 +336,19 @@ func (l *loop) onDone(d done) {
 		l.inspect.look(m.seen.container)
 	}
 	m.busy, m.reached = "", progress{}
+	switch d.action.kind {
+	case actStart:
+		m.checks, m.passed = 0, ""
+	case actCheck:
+		m.checks++
+		if d.hung { // what hangs may go on in there, and is not to be heaped up
+			m.checks = maxChecks
+		}
+		if d.passed {
+			m.passed = d.action.container.ID
+		}
+	default:
+	}
 	if d.action.kind == actRecheck {
 		m.calm = time.Now().Add(recheckCalm)
 	}

@@ -44,3 +44,36 @@ func TestLoopRecheck(t *testing.T) {
 		}},
 	})
 }
+
+// TestLoopCheck: a replica is healthy when its own healthcheck passes, long
+// before the engine runs it for the first time.
+func TestLoopCheck(t *testing.T) {
+	play(t, []scenario{
+		{"healthy-before-the-first-check", func(w *world) {
+			w.engine.set("containers have a healthcheck that passes the third time, or never", func() {
+				w.engine.unchecked = false
+				w.engine.failing = map[string]int{"a": 2}
+			})
+			w.state.assign(assigned("a", "b")...)
+			w.pass(2 * time.Second)
+			w.expect("a=Healthy b=Running")
+			w.engine.by("the engine's check fails", "a", func(c *fakeContainer) {
+				c.Health, c.HealthDue = HealthUnhealthy, c.HealthDue.Add(fakeInterval)
+				w.engine.emitLocked(c, Event{Action: ActionHealth})
+			})
+			w.pass(time.Minute)
+			w.expect("a=Unhealthy b=Running")
+		}},
+		{"told-to-stop-in-a-check", func(w *world) {
+			w.engine.set("containers have a healthcheck that hangs", func() {
+				w.engine.unchecked = false
+				w.engine.stuck["check a-c"] = true
+			})
+			w.state.assign(assigned("a")...)
+			w.pass(2 * time.Second)
+			w.state.stop("a")
+			w.pass(2 * time.Second)
+			w.expect("a=Stopped")
+		}},
+	})
+}

@@ -45,7 +45,11 @@ type memory struct {
 	// have answered next; zero when there is no doubt that it is being run.
 	suspect time.Time
 	// calm is until when pauses are put down to a recheck.
-	calm    time.Time
+	calm time.Time
+	// checks counts the healthchecks that were run before the engine's first
+	// one; passed is the id of the container that passed one.
+	checks  int
+	passed  string
 	outcome *outcome // the last word on the replica, until the state has it
 	seen    sightings
 }
@@ -95,6 +99,7 @@ const (
 	actStart   actionKind = "start"          // prepare, create, start; or take up a created container
 	actRemove  actionKind = "remove"         // stop if it runs, and remove
 	actAutopsy actionKind = "autopsy"        // read the last lines of a container that ended
+	actCheck   actionKind = "check"          // run a healthcheck before the engine does
 	actRecheck actionKind = "recheck"        // see that a healthcheck is being run
 	actNetwork actionKind = "remove-network" // remove a network nobody wants
 )

@@ -95,7 +95,7 @@ func TestDiffKeepsItsRules(t *testing.T) {
 				}
 			case actRemove:
 				checkRemoval(t, in, a)
-			case actAutopsy, actNetwork, actRecheck:
+			case actAutopsy, actNetwork, actRecheck, actCheck:
 			}
 		}
 		for service, n := range begun {

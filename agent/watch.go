@@ -89,7 +89,9 @@ func (w *watcher) session(ctx context.Context) (bool, error) {
 const (
 	inspectors     = 4
 	inspectTimeout = 10 * time.Second
-	inspectRetry   = time.Minute
+	// checkTimeout bounds a healthcheck that the agent runs itself.
+	checkTimeout = 5 * time.Second
+	inspectRetry = time.Minute
 )
 
 // inspector looks at the containers that events named. It is apart from the

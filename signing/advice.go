@@ -30,7 +30,8 @@ func advice(r *Refusal, j *judge) string {
 	case ReasonTrust:
 		return drop + "\nThen change trust.yaml and keys/ alone in one commit on the branch, version one higher, signed by root."
 	case ReasonTrustPending:
-		return remedy("Approve it, as one of those who are named, after reading it:", j.awaits.Command) + "\nOr drop it. " + drop
+		return remedy("Approve it, as one of those who are named, after reading it:", j.awaits.Command) +
+			"\n" + strings.Replace(drop, "Drop the commit:", "Or drop it:", 1)
 	case ReasonNoTarget:
 		return drop + "\n" + remedy("Or, if it is the last commit and meant for this branch, say so and sign it again:",
 			fmt.Sprintf(`%s && git commit --amend --no-edit -S --trailer "Deploy-Target: %s" && %s`, begin, branch, push))

@@ -227,6 +227,31 @@ func TestTrustCommandWorks(t *testing.T) {
 	}
 }
 
+// TestTargetCommandWorks says for which branch a commit is meant.
+func TestTargetCommandWorks(t *testing.T) {
+	r, from := rooted(t, "require_target: true")
+	tip := r.commit("alice", "Two", edits{"deployments/blog/compose.yaml": "2"}, from.Commit)
+	refused := r.verify(from, tip)
+	if refused.Refusal == nil || refused.Refusal.Reason != ReasonNoTarget {
+		t.Fatalf("verdict %s", r.show(refused))
+	}
+	lines := commandLines(refused.Refusal.Advice)
+	if len(lines) != 2 {
+		t.Fatalf("commands %q", lines)
+	}
+	for i, approved := range []int{0, 1} {
+		g := newGitClone(t, r, tip)
+		next := g.shell(lines[i])
+		v, err := Verify(g, from, next, Options{Now: testNow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Refusal != nil || v.Position.Commit != next || len(v.Approved) != approved {
+			t.Errorf("after %q: %+v", lines[i], v)
+		}
+	}
+}
+
 // TestReanchorCommandWorks goes to a rewritten history by the advice of its
 // refusal.
 func TestReanchorCommandWorks(t *testing.T) {

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,10 +15,33 @@ import (
 // clean and not, approvals, trust changes, bad signatures. Its clocks may run
 // backwards. It returns the branch's first-parent chain, the anchor first.
 func randomHistory(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
+	return world{
+		signers: []string{"alice", "alice", "bob", "bob", "carol", "ci"},
+		roots:   []string{"alice"},
+		policy: func(version int, other bool) string {
+			if text := r.trustText(version); other {
+				return strings.Replace(text, "signers: [bob]", "signers: [carol]", 1)
+			}
+			return r.trustText(version)
+		},
+	}.grow(t, r, anchor, honest)
+}
+
+// world is who acts in a random history.
+type world struct {
+	signers  []string
+	forges   []string // sign merges too
+	roots    []string // sign trust changes
+	trailers []string // may stand in messages
+	policy   func(version int, other bool) string
+}
+
+// grow is randomHistory in the world.
+func (w world) grow(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
 	chain := []Hash{anchor}
 	all := []Hash{anchor}
 	version := 1
-	signers := []string{"alice", "alice", "bob", "bob", "carol", "ci"}
+	signers := slices.Clone(w.signers)
 	if !honest {
 		signers = append(signers, "carol-laptop", "mallory", "dave", "")
 	}
@@ -55,6 +79,9 @@ func randomHistory(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
 	for i := range rapid.IntRange(4, 24).Draw(t, "commits") {
 		head := chain[len(chain)-1]
 		subject := fmt.Sprint("C", i)
+		if len(w.trailers) > 0 {
+			subject += rapid.SampledFrom(w.trailers).Draw(t, "trailer")
+		}
 		switch rapid.IntRange(0, 9).Draw(t, "kind") {
 		case 0, 1, 2:
 			add(r.commitAt(date(), who(), subject, clean(r, head, change()), head), true)
@@ -75,22 +102,21 @@ func randomHistory(t *rapid.T, r *testRepo, anchor Hash, honest bool) []Hash {
 					e[path] = content
 				}
 			}
-			if rapid.IntRange(0, 2).Draw(t, "evil") == 0 {
+			merger := rapid.SampledFrom(append(slices.Clone(signers), w.forges...)).Draw(t, "merger")
+			if rapid.IntRange(0, 2).Draw(t, "evil") == 0 && !slices.Contains(w.forges, merger) {
 				for path, content := range change() {
 					e[path] = content
 				}
 			}
-			add(r.commitAt(date(), who(), subject, clean(r, branch, e), branch, side), onChain)
+			add(r.commitAt(date(), merger, subject, clean(r, branch, e), branch, side), onChain)
 		case 8:
 			named := rapid.SampledFrom(all).Draw(t, "approved")
-			add(r.commitAt(date(), who(), approves(subject, named, "shop", "blog", "cluster"), nil, head), true)
+			add(r.commitAt(date(), who(), approves(fmt.Sprint("C", i), named, "shop", "blog", "cluster", "trust"), nil, head), true)
 		case 9:
 			version++
-			text := r.trustText(version)
-			if rapid.Bool().Draw(t, "other rules") {
-				text = strings.Replace(text, "signers: [bob]", "signers: [carol]", 1)
-			}
-			add(r.commitAt(date(), "alice", subject, edits{"trust.yaml": text}, head), true)
+			text := w.policy(version, rapid.Bool().Draw(t, "other rules"))
+			by := rapid.SampledFrom(w.roots).Draw(t, "root")
+			add(r.commitAt(date(), by, subject, edits{"trust.yaml": text}, head), true)
 		}
 	}
 	return chain
@@ -168,6 +194,61 @@ func TestCutsDoNotMatter(t *testing.T) {
 	})
 }
 
+// TestTagsAnyCut does the same under thresholds, forges and every setting, with
+// tags of anybody for anything: the outcome depends neither on cuts nor on the
+// order of the tags, nor on those that did not count.
+func TestTagsAnyCut(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		r := newTestRepo(t)
+		settings := rapid.SampledFrom([]string{"", "", "merges_approve: true\n", "history: first-parent\n", "require_target: true\n"}).Draw(rt, "settings")
+		w := world{
+			signers: []string{"alice", "bob", "carol", "ci"}, forges: []string{"hub", "hub"}, roots: []string{"alice", "bob"},
+			policy: func(version int, other bool) string {
+				if other {
+					return r.rootText(version, 1, "bob", "carol") + settings
+				}
+				return r.rootText(version, 2, "alice", "bob", "carol") + settings
+			},
+		}
+		if settings == "require_target: true\n" {
+			w.trailers = []string{"\n\nDeploy-Target: main", "\n\nDeploy-Target: main", "\n\nDeploy-Target: main", ""}
+		}
+		anchor := r.commit("", "Anchor", edits{"trust.yaml": w.policy(1, false), "README.md": "fleet"})
+		chain := w.grow(rt, r, anchor, true)
+		tip := chain[len(chain)-1]
+		objects := slices.Collect(maps.Keys(r.files))
+		slices.SortFunc(objects, func(a, b Hash) int { return strings.Compare(string(a[:]), string(b[:])) })
+		var tags []Hash
+		for i := range rapid.IntRange(0, 24).Draw(rt, "tags") {
+			named := rapid.SampledFrom(chain).Draw(rt, "of the branch")
+			if rapid.IntRange(0, 3).Draw(rt, "any") == 0 {
+				named = rapid.SampledFrom(objects).Draw(rt, "of")
+			}
+			name := rapid.SampledFrom([]string{"shop", "shop", "blog", "cluster", "trust", "trust", "all", "new", "reanchor"}).Draw(rt, "unit")
+			by := rapid.SampledFrom([]string{"alice", "bob", "carol", "ci", "hub", "alice-laptop", "mallory"}).Draw(rt, "by")
+			tags = append(tags, r.tag(by, fmt.Sprintf("approve/%s/%d", name, i), named, "yes"))
+		}
+		from := Position{Commit: anchor, Anchor: true}
+		whole := r.verifyTags(from, tip, tags...)
+		cuts := rapid.SliceOfN(rapid.Bool(), len(chain), len(chain)).Draw(rt, "cuts")
+		pieces := r.verifyPiecewise(from, tip, func(i int) bool { return cuts[i] }, tags...)
+		if diff := cmp.Diff(whole, pieces); diff != "" {
+			rt.Fatalf("in one go and in pieces differ (-one go +pieces):\n%s\n%s", diff, r.show(whole))
+		}
+		if other := r.verifyTags(from, tip, rapid.Permutation(tags).Draw(rt, "order")...); !cmp.Equal(whole, other) {
+			rt.Fatalf("the order of the tags matters:\n%s", cmp.Diff(whole, other))
+		}
+		claimed := r.verifyTags(from, whole.Position.Commit, whole.Tags...)
+		if claimed.Refusal != nil || !cmp.Equal(claimed.Position, whole.Position) || !cmp.Equal(claimed.Tags, whole.Tags) {
+			rt.Fatalf("the claim alone:\n%s\nwant\n%s", r.show(claimed), r.show(whole))
+		}
+		if again := r.verifyTags(whole.Position, whole.Position.Commit, tags...); len(again.Tags) > 0 || !cmp.Equal(again.Position, whole.Position) {
+			rt.Fatalf("the end again:\n%s", r.show(again))
+		}
+		checkInvariants(rt, r, chain, whole)
+	})
+}
+
 // checkInvariants holds for every verdict.
 func checkInvariants(t *rapid.T, r *testRepo, chain []Hash, v *Verdict) {
 	at := slices.Index(chain, v.Position.Commit)
@@ -189,6 +270,9 @@ func checkInvariants(t *rapid.T, r *testRepo, chain []Hash, v *Verdict) {
 		t.Fatal(err)
 	}
 	waits := make(map[string]bool)
+	if v.Refusal == nil && slices.ContainsFunc(v.Pending, func(p Pending) bool { return p.Unit == TrustUnit }) {
+		t.Fatal("a trust change waits, and nothing is refused")
+	}
 	for _, p := range v.Pending {
 		waits[p.Unit] = true
 	}
@@ -211,8 +295,11 @@ func checkInvariants(t *rapid.T, r *testRepo, chain []Hash, v *Verdict) {
 		if u.Revision.IsZero() != (len(u.Signers) == 0) {
 			t.Fatalf("%s: approved without a signer: %+v", name, u)
 		}
+		if u.Since.IsZero() == (len(u.Vouched) > 0) {
+			t.Fatalf("%s: since %s, vouched %v", name, u.Since, u.Vouched)
+		}
 		for _, a := range u.Signers {
-			if trust.signer(a.Signer) == nil {
+			if trust.signer(a.Signer) == nil || trust.isForge(a.Signer) {
 				t.Fatalf("%s: approved by %s, who is no signer", name, a.Signer)
 			}
 		}

@@ -38,7 +38,6 @@ func Reanchor(src Source, from Position, to Hash) (Position, *Trust, error) {
 type jump struct {
 	commit  Hash
 	signers map[string]Approval // root signers by the pinned policy
-	byNew   map[string]bool     // and by the commit's own
 	counted []Hash
 }
 

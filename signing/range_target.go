@@ -63,15 +63,11 @@ func (s *step) targetedByTag(c change) (bool, error) {
 	if c.area == areaTrust {
 		unit = TrustUnit
 	}
-	offers, err := j.tags.of(j.history, unit)
+	offers, err := j.tags.forUnit(j.history, unit)
 	if err != nil {
 		return false, err
 	}
-	all, err := j.tags.of(j.history, allUnits)
-	if err != nil {
-		return false, err
-	}
-	for _, o := range sortOffers(slices.Concat(offers, all, s.mergeTags)) {
+	for _, o := range sortOffers(slices.Concat(offers, s.mergeTags)) {
 		if !inScope(o.scope, unit) || !slices.Contains(s.members, o.tag.Object) {
 			continue
 		}

@@ -182,10 +182,7 @@ func (s *step) offered(unit string) (bool, error) {
 		slices.ContainsFunc(s.mergeTags, func(o *tagOffer) bool { return inScope(o.scope, unit) }) {
 		return true, nil
 	}
-	offers, err := s.judge.tags.forUnit(s.judge.history, unit)
-	return slices.ContainsFunc(offers, func(o *tagOffer) bool {
-		return slices.Contains(s.members, o.tag.Object)
-	}), err
+	return s.judge.tags.nameAny(s.judge.history, unit, s.members)
 }
 
 // differingFolders adds the names of the folders below deployments/ whose

@@ -85,15 +85,12 @@ func (s *step) differences(name string, state unitState, here version) ([]differ
 func (s *step) approveWhole(name string, trust *Trust, here version, since Hash, differing []difference) error {
 	j := s.judge
 	claims := slices.DeleteFunc(slices.Clone(s.claims), func(c claim) bool { return !inScope(c.unit, name) })
-	offers, err := j.tags.forUnit(j.history, name)
+	tags, err := j.tags.forUnit(j.history, name)
 	if err != nil {
 		return err
 	}
-	for _, o := range s.mergeTags {
-		if inScope(o.scope, name) {
-			offers = append(offers, o)
-		}
-	}
+	offers := slices.Concat(tags, s.mergeTags)
+	offers = slices.DeleteFunc(offers, func(o *tagOffer) bool { return !inScope(o.scope, name) })
 	if len(claims) == 0 && len(offers) == 0 {
 		return nil
 	}
@@ -199,7 +196,7 @@ func (u *unitState) addGround(path string, signers []string) {
 	}
 	for i, g := range u.grounds {
 		if slices.Equal(g.Signers, signers) {
-			u.grounds[i].Paths = append(g.Paths, path)
+			u.grounds[i].Paths = append(u.grounds[i].Paths, path)
 			return
 		}
 	}

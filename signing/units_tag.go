@@ -59,9 +59,11 @@ func (o *tagOffer) signer(j *judge, trust *Trust) (Approval, bool) {
 
 // tagOffers are the tags of one judgement, read when the first is asked for.
 type tagOffers struct {
-	ids    []Hash
-	loaded bool
-	scopes map[string][]*tagOffer // each in the order of the ids
+	ids     []Hash
+	loaded  bool
+	scopes  map[string][]*tagOffer // each in the order of the ids
+	objects map[Hash][]*tagOffer   // by the commit that they name
+	units   map[string][]*tagOffer // forUnit's answers
 }
 
 func newTagOffers(ids []Hash) tagOffers {
@@ -70,42 +72,63 @@ func newTagOffers(ids []Hash) tagOffers {
 	return tagOffers{ids: slices.Compact(sorted)}
 }
 
-// of returns the tags of a scope. A tag that the source does not have is
-// missing evidence; one that can be no approval counts for nothing.
-func (t *tagOffers) of(h *history, scope string) ([]*tagOffer, error) {
-	if !t.loaded {
-		scopes := make(map[string][]*tagOffer)
-		for _, id := range t.ids {
-			data, err := ReadObject(h.src, id, TagObject)
-			if isSourceError(err) {
-				return nil, err
-			}
-			if err != nil {
-				continue // no tag, or bytes that are not its own
-			}
-			if o := newTagOffer(id, data); o != nil {
-				scopes[o.scope] = append(scopes[o.scope], o)
-			}
+// load reads the tags. One that the source does not have is missing evidence;
+// one that can be no approval counts for nothing.
+func (t *tagOffers) load(h *history) error {
+	if t.loaded {
+		return nil
+	}
+	scopes, objects := make(map[string][]*tagOffer), make(map[Hash][]*tagOffer)
+	for _, id := range t.ids {
+		data, err := ReadObject(h.src, id, TagObject)
+		if isSourceError(err) {
+			return err
 		}
-		t.scopes, t.loaded = scopes, true
+		if err != nil {
+			continue // no tag, or bytes that are not its own
+		}
+		if o := newTagOffer(id, data); o != nil {
+			scopes[o.scope] = append(scopes[o.scope], o)
+			objects[o.tag.Object] = append(objects[o.tag.Object], o)
+		}
+	}
+	t.scopes, t.objects, t.units, t.loaded = scopes, objects, make(map[string][]*tagOffer), true
+	return nil
+}
+
+// of returns the tags of a scope.
+func (t *tagOffers) of(h *history, scope string) ([]*tagOffer, error) {
+	if err := t.load(h); err != nil {
+		return nil, err
 	}
 	return t.scopes[scope], nil
 }
 
 // forUnit returns the tags that may approve a unit, in the order of their ids.
 func (t *tagOffers) forUnit(h *history, unit string) ([]*tagOffer, error) {
-	if len(t.ids) == 0 {
-		return nil, nil
-	}
-	own, err := t.of(h, unit)
-	if err != nil || unit == ClusterUnit {
-		return own, err
-	}
-	all, err := t.of(h, allUnits)
-	if err != nil {
+	if err := t.load(h); err != nil {
 		return nil, err
 	}
-	return sortOffers(slices.Concat(own, all)), nil
+	found, known := t.units[unit]
+	if !known {
+		found = slices.Clip(t.scopes[unit])
+		if inScope(allUnits, unit) {
+			found = sortOffers(slices.Concat(found, t.scopes[allUnits]))
+		}
+		t.units[unit] = found
+	}
+	return found, nil
+}
+
+// nameAny reports whether a tag that may approve the unit names one of the
+// commits.
+func (t *tagOffers) nameAny(h *history, unit string, commits []Hash) (bool, error) {
+	if err := t.load(h); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(commits, func(id Hash) bool {
+		return slices.ContainsFunc(t.objects[id], func(o *tagOffer) bool { return inScope(o.scope, unit) })
+	}), nil
 }
 
 // sortOffers sorts tags by their ids.

@@ -53,6 +53,10 @@ func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash,
 	if err != nil {
 		return nil, err
 	}
+	// What the range stops at is said as all tags have it: tags of a trust change,
+	// or of an order to go to another history, count for nothing until there are
+	// enough of them, and who signed the first must not be asked again.
+	refusal, awaits := e.Verdict.Refusal, e.Awaits()
 	if counted := e.Tags(); len(counted) < len(tags) {
 		recorder = signing.NewRecorder(src)
 		if e, err = j.verifier.Evaluate(recorder, tip, counted); err != nil {
@@ -64,7 +68,7 @@ func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash,
 	}
 	return &gitsync.Evaluation{
 		From: e.From.Commit, To: e.Verdict.Position.Commit, Moved: e.Moved(),
-		Refusal: e.Verdict.Refusal, Awaits: e.Awaits(), Evidence: recorder.IDs(), Token: e,
+		Refusal: refusal, Awaits: awaits, Evidence: recorder.IDs(), Token: e,
 	}, nil
 }
 

@@ -48,6 +48,7 @@ var figures = []figure{
 	{name: "push-vs-swarm", directory: "tests/bench/versus", ours: "Push", reference: "SwarmDeploy", unit: "ms/op", scale: 1, want: 0.8, suite: true, times: 1},
 	{name: "update-vs-swarm", directory: "tests/bench/versus", ours: "Update", reference: "SwarmUpdate", unit: "ms/op", scale: 1, want: 0.7, suite: true, times: 1},
 	{name: "node-loss-vs-swarm", directory: "tests/bench/versus", ours: "NodeLoss", reference: "SwarmNodeLoss", unit: "ms/op", scale: 1, want: 0.5, suite: true, times: 1},
+	{name: "idle-cpu", directory: "tests/idle-cluster", ours: "Idle", budget: 1, unit: "%core", scale: 1, want: 1, suite: true, times: 1},
 	{name: "leader-failover", directory: "cluster/consensus", ours: "Failover", budget: 1200, unit: "ms-p50", scale: 1, want: 1, times: 10},
 }
 

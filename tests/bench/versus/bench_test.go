@@ -75,6 +75,13 @@ func cluster(b *testing.B) *stage.Cluster {
 	return stage.NewCluster(b, stage.ClusterConfig{Nodes: nodes, Transport: stage.HTTP})
 }
 
+// push is a push to a git host that tells of it, as every forge does.
+func push(c *stage.Cluster) {
+	c.T.Helper()
+	c.Push()
+	c.Deliver(c.Any())
+}
+
 func report(b *testing.B, total time.Duration) {
 	b.Helper()
 	b.ReportMetric(float64(total.Milliseconds())/float64(b.N), "ms/op")
@@ -92,12 +99,12 @@ func BenchmarkPush(b *testing.B) {
 		name := fmt.Sprint(stack, "-", round)
 		c.Commit(files(name, ""))
 		start := time.Now()
-		c.Push()
+		push(c)
 		wait(b, c, "sh.jaco.deployment="+name, "(healthy)", all)
 		total += time.Since(start)
 		c.Check(c.Repo.Remove("deployments/" + name))
 		c.Commit(map[string]string{"README": fmt.Sprint("round ", round)})
-		c.Push()
+		push(c)
 		wait(b, c, "sh.jaco.deployment="+name, "", 0)
 	}
 	report(b, total)
@@ -153,7 +160,7 @@ func BenchmarkUpdate(b *testing.B) {
 		round++
 		head := c.Commit(files(stack, fmt.Sprint(round)))
 		start := time.Now()
-		c.Push()
+		push(c)
 		wait(b, c, "sh.jaco.revision="+head, "(healthy)", swarm.Replicas)
 		wait(b, c, "sh.jaco.deployment="+stack, "", all)
 		total += time.Since(start)
@@ -176,7 +183,7 @@ func BenchmarkSwarmUpdate(b *testing.B) {
 }
 
 // BenchmarkNodeLoss measures from the power cut of a node to all replicas
-// healthy on the others.
+// running on the others.
 func BenchmarkNodeLoss(b *testing.B) {
 	var total time.Duration
 	for b.Loop() {
@@ -185,7 +192,7 @@ func BenchmarkNodeLoss(b *testing.B) {
 		lost := c.Rig.Nodes[nodes-1]
 		start := time.Now()
 		c.Check(lost.PowerOff(b.Context()))
-		wait(b, c, "sh.jaco.deployment="+stack, "(healthy)", all)
+		wait(b, c, "sh.jaco.deployment="+stack, "Up ", all)
 		total += time.Since(start)
 	}
 	report(b, total)
@@ -198,7 +205,7 @@ func BenchmarkSwarmNodeLoss(b *testing.B) {
 		s := swarm.Start(b, nodes, swarm.Config{})
 		rig.Must[time.Duration](b)(s.Deploy(b.Context(), stack))
 		loss := rig.Must[swarm.Loss](b)(s.LoseNode(b.Context(), s.Nodes()[nodes-1], stack))
-		total += loss.Healthy
+		total += loss.Running
 	}
 	report(b, total)
 }
