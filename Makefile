@@ -2,11 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-<<<<<<< HEAD
-SUITES   := rig engine stage push refusals approvals rotation cluster crash idle badinput forged-leader
-=======
-SUITES   := rig engine stage push refusals cluster crash idle badinput forged-leader faults idle-cluster
->>>>>>> policy
+SUITES   := rig engine stage push refusals approvals rotation plan attacks cluster crash idle badinput forged-leader faults idle-cluster
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go

@@ -30,6 +30,7 @@ func diff(in *input) *plan {
 		d.stray(c)
 	}
 	d.unusedNetworks(assigned)
+	d.prunedVolumes()
 	d.giveUp(assigned)
 	return d.plan
 }
@@ -239,13 +240,14 @@ func (d *differ) drift(r cluster.Replica, c *Container) string {
 	case !seen.died.IsZero() && c.StartedAt.After(seen.died):
 		return "the container was restarted by hand"
 	}
-	s, _ := specOf(d.view, r)
+	s, a := specOf(d.view, r)
 	if s == nil {
 		return "" // the revision is history here; the leader will stop the replica
 	}
-	want := map[string]bool{}
+	// What stands in the place of networks is shown as one of that name.
+	want := map[string]bool{string(s.Container.Isolation.Network): true}
 	for _, at := range s.Container.Networks {
-		name := NetworkName(r.Deployment, at.Network)
+		name := a.Desired.EngineNetwork(at.Network)
 		want[name] = true
 		if _, ok := c.Networks[name]; !ok {
 			return "the container was disconnected from network " + name + " by hand"
@@ -289,8 +291,8 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 		}
 	}
 	names := sortedKeys(c.Networks)
-	if s, _ := specOf(d.view, r); s != nil && len(s.Container.Networks) > 0 {
-		names = []string{NetworkName(r.Deployment, s.Container.Networks[0].Network)}
+	if s, a := specOf(d.view, r); s != nil && len(s.Container.Networks) > 0 {
+		names = []string{a.Desired.EngineNetwork(s.Container.Networks[0].Network)}
 	}
 	if len(names) > 0 && c.Networks[names[0]].IsValid() {
 		rep.Address = c.Networks[names[0]].String()
@@ -320,7 +322,7 @@ func (d *differ) unusedNetworks(assigned []cluster.Replica) {
 				continue
 			}
 			for _, n := range a.Desired.Networks {
-				wanted[NetworkName(a.Name, n.Name)] = true
+				wanted[a.Desired.EngineNetwork(n.Name)] = true
 			}
 		}
 	}
@@ -339,6 +341,35 @@ func (d *differ) unusedNetworks(assigned []cluster.Replica) {
 		if !wanted[name] && !starting[d.networks[name].Labels[LabelDeployment]] {
 			d.act(action{kind: actNetwork, key: "network:" + name, network: name, why: "unused"})
 		}
+	}
+}
+
+// prunedVolumes removes the volumes that a signed commit gave up, once no
+// revision that may still run declares them. The engine keeps one that a
+// container has; that is tried again.
+func (d *differ) prunedVolumes() {
+	if d.view == nil || len(d.view.Prune) == 0 {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, first := range d.view.Deployments {
+		for a := first; a != nil; a = a.Previous {
+			if a.Desired == nil {
+				continue
+			}
+			for _, v := range a.Desired.Volumes {
+				wanted[a.Desired.EngineVolume(v.Name)] = true
+			}
+		}
+	}
+	for _, p := range d.view.Prune {
+		v, present := d.volumes[p.Engine]
+		// The labels must say the same: a volume that merely has the name may be
+		// anybody's.
+		if !present || wanted[p.Engine] || v.Labels[LabelDeployment] != p.Deployment || v.Labels[LabelVolume] != p.Volume {
+			continue
+		}
+		d.act(action{kind: actVolume, key: "volume:" + p.Engine, volume: p, why: "given up, with x-jaco-prune: true"})
 	}
 }
 

@@ -26,6 +26,7 @@ func newScene() *scene {
 		view:       accepted(rev1, shop("1", 1), nil),
 		containers: map[string]Container{},
 		networks:   map[string]Network{},
+		volumes:    map[string]Volume{},
 		memory:     map[string]memory{},
 	}}
 }
@@ -315,6 +316,66 @@ func TestDiffStraysAndNetworks(t *testing.T) {
 			old.Networks = append(old.Networks, desired.Network{Name: "extra"})
 			s.view = accepted(rev2, shop("2", 1), accepted(rev1, old, nil).Deployments["shop"])
 			s.networks["jaco_shop_extra"] = Network{Name: "jaco_shop_extra"}
+		}, ``},
+	})
+}
+
+// TestDiffVolumes: a volume goes when a signed commit gave it up, and only then.
+func TestDiffVolumes(t *testing.T) {
+	given := func(s *scene, deployment, volume string) {
+		s.view.Prune = append(s.view.Prune, cluster.PrunedVolume{Deployment: deployment, Volume: volume, Engine: "jaco_" + deployment + "_" + volume, Revision: rev2})
+	}
+	present := func(s *scene, name, deployment, volume string) {
+		s.volumes[name] = Volume{Name: name, Labels: map[string]string{LabelCluster: testCluster, LabelDeployment: deployment, LabelVolume: volume}}
+	}
+	checkPlans(t, []diffCase{
+		{"given up", func(s *scene) {
+			present(s, "jaco_old_data", "old", "data")
+			given(s, "old", "data")
+		}, `
+			remove-volume volume:jaco_old_data (given up, with x-jaco-prune: true)`},
+		{"a retired deployment's volume stays", func(s *scene) { present(s, "jaco_old_data", "old", "data") }, ``},
+		{"it is not on this node", func(s *scene) { given(s, "old", "data") }, ``},
+		{"somebody else's of that name", func(s *scene) {
+			present(s, "jaco_old_data", "other", "data")
+			given(s, "old", "data")
+		}, ``},
+		{"declared again", func(s *scene) {
+			present(s, "jaco_shop_data", "shop", "data")
+			given(s, "shop", "data")
+		}, ``},
+		{"the revision before, to which a rollback goes, has it", func(s *scene) {
+			without := shop("2", 1)
+			without.Volumes = nil
+			s.view = accepted(rev2, without, accepted(rev1, shop("1", 1), nil).Deployments["shop"])
+			present(s, "jaco_shop_data", "shop", "data")
+			given(s, "shop", "data")
+		}, ``},
+		{"and the one after it has not", func(s *scene) {
+			without := shop("2", 1)
+			without.Volumes = nil
+			s.view = accepted(rev2, without, accepted(rev1, without, nil).Deployments["shop"])
+			present(s, "jaco_shop_data", "shop", "data")
+			given(s, "shop", "data")
+		}, `
+			remove-volume volume:jaco_shop_data (given up, with x-jaco-prune: true)`},
+		{"a container has it: later", func(s *scene) {
+			present(s, "jaco_old_data", "old", "data")
+			given(s, "old", "data")
+			s.remember("volume:jaco_old_data", memory{failed: actVolume, tries: 1, retryAt: noon.Add(time.Second)})
+		}, `
+			wake 12:00:01.000`},
+		{"nothing accepted is known", func(s *scene) {
+			s.view = nil
+			present(s, "jaco_old_data", "old", "data")
+		}, ``},
+		{"a container of the node's own network did not drift", func(s *scene) {
+			s.view.Deployments["shop"].Desired.Services[0].Container.Isolation.Network = desired.HostNetwork
+			s.view.Deployments["shop"].Desired.Services[0].Container.Networks = nil
+			r := recorded()
+			r.Address = ""
+			s.assign(r)
+			s.runs(altered(func(c *Container) { c.Networks = map[string]netip.Addr{"host": {}} }))
 		}, ``},
 	})
 }

@@ -61,13 +61,20 @@ type Engine interface {
 	Pull(ctx context.Context, reference string) error
 	// EnsureNetwork makes the bridge network unless it exists. ErrForeign: the
 	// name belongs to a network without this cluster's label. A network that
-	// exists otherwise than asked for is replaced, or an error when in use.
+	// exists otherwise than asked for is replaced, or an error when in use. An
+	// external one is only looked for; ErrNotFound: it is not there.
 	EnsureNetwork(ctx context.Context, n Network) error
 	// RemoveNetwork removes a network by name; ErrNotFound is not reported.
 	RemoveNetwork(ctx context.Context, name string) error
 	// EnsureVolume makes the volume unless one of that name exists; an existing
 	// one is used as it is, because what it holds is worth more than its label.
+	// An external one is only looked for; ErrNotFound: it is not there.
 	EnsureVolume(ctx context.Context, v Volume) error
+	// ListVolumes returns this cluster's named volumes.
+	ListVolumes(ctx context.Context) ([]Volume, error)
+	// RemoveVolume removes a volume by name, with what it holds; ErrNotFound is
+	// not reported. ErrConflict: a container has it.
+	RemoveVolume(ctx context.Context, name string) error
 
 	// Create makes a container, attached to all its networks, without starting
 	// it, and returns its id. ErrConflict: the name is taken. ErrNotFound: the
@@ -164,6 +171,7 @@ type Network struct {
 	Name     string
 	Labels   map[string]string
 	Internal bool // no way out of the host
+	External bool // it is there already, made by somebody else
 }
 
 // Volume is one named volume of a deployment.
@@ -171,6 +179,8 @@ type Volume struct {
 	Name   string
 	Driver string // "": the engine's local one
 	Labels map[string]string
+	// External says that it is there already, made by somebody else.
+	External bool
 }
 
 // ContainerSpec is everything that Create needs: the accepted container of a

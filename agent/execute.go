@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,10 @@ func (x *executor) begin(run context.Context, a action) context.CancelFunc {
 			d = x.check(ctx, a)
 		case actRecheck:
 			d = x.recheck(ctx, a)
+		case actVolume:
+			d.trouble = x.slot(ctx, x.stops, func() error {
+				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveVolume(ctx, a.volume.Engine) })
+			})
 		case actNetwork:
 			d.trouble = x.slot(ctx, x.stops, func() error {
 				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveNetwork(ctx, a.network) })
@@ -88,11 +93,12 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 		return x.ended(ctx, d, err)
 	}
 	d.digest = img.Digest
-	d.networks = networksOf(x.cluster, a.accepted.Desired, a.service)
-	if err := x.prepareNames(ctx, a, d.networks); err != nil {
-		d.networks = nil
+	networks, volumes := networksOf(x.cluster, a.accepted.Desired, a.service), volumesOf(x.cluster, a.accepted.Desired, a.service)
+	if err := x.prepareNames(ctx, networks, volumes); err != nil {
 		return x.ended(ctx, d, err)
 	}
+	d.networks = slices.DeleteFunc(networks, func(n Network) bool { return n.External })
+	d.volumes = slices.DeleteFunc(volumes, func(v Volume) bool { return v.External })
 	err = x.slot(ctx, x.starts, func() error {
 		id, ran, err := x.obtain(ctx, a)
 		if err != nil {
@@ -123,13 +129,13 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 }
 
 // prepareNames makes the networks and volumes that a start needs.
-func (x *executor) prepareNames(ctx context.Context, a action, networks []Network) error {
+func (x *executor) prepareNames(ctx context.Context, networks []Network, volumes []Volume) error {
 	for _, n := range networks {
 		if err := x.prep.network(ctx, n); err != nil {
 			return err
 		}
 	}
-	for _, v := range volumesOf(x.cluster, a.accepted.Desired, a.service) {
+	for _, v := range volumes {
 		err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.EnsureVolume(ctx, v) })
 		if err != nil {
 			return fmt.Errorf("volume %s: %w", v.Name, err)
@@ -180,7 +186,7 @@ func (x *executor) adopt(ctx context.Context, a action, spec ContainerSpec) (id 
 				spec.Name, short(c.ID))}
 		}
 	}
-	whole := len(c.Networks) == len(spec.Networks)
+	whole := len(c.Networks) == len(spec.Networks) || spec.Container.Isolation.Network != ""
 	for _, at := range spec.Networks {
 		_, ok := c.Networks[at.Network]
 		whole = whole && ok

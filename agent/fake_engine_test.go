@@ -24,6 +24,7 @@ type fakeEngine struct {
 	containers map[string]*fakeContainer
 	names      map[string]string // taken names: container id
 	networks   map[string]Network
+	volumes    map[string]Volume
 	images     map[string]Image
 	logs       map[string][]LogLine // by replica label
 	serial     int
@@ -69,6 +70,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		containers: map[string]*fakeContainer{},
 		names:      map[string]string{},
 		networks:   map[string]Network{},
+		volumes:    map[string]Volume{},
 		images:     map[string]Image{"web:1": {ID: "sha256:one", Digest: "web@sha256:d1"}},
 		logs:       map[string][]LogLine{},
 		streams:    map[*fakeStream]bool{},
@@ -309,7 +311,27 @@ func (h *fakeHandle) RemoveNetwork(ctx context.Context, name string) error {
 }
 
 func (h *fakeHandle) EnsureVolume(ctx context.Context, v Volume) error {
-	return serveErr(ctx, h, "ensure-volume", v.Name, fakeQuick, func() error { return nil })
+	return serveErr(ctx, h, "ensure-volume", v.Name, fakeQuick, func() error {
+		if _, ok := h.volumes[v.Name]; !ok && v.External {
+			return fmt.Errorf("no such volume: %w", ErrNotFound)
+		} else if !ok {
+			h.volumes[v.Name] = v
+		}
+		return nil
+	})
+}
+
+func (h *fakeHandle) ListVolumes(context.Context) ([]Volume, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.volumes)), nil
+}
+
+func (h *fakeHandle) RemoveVolume(ctx context.Context, name string) error {
+	return serveErr(ctx, h, "remove-volume", name, fakeQuick, func() error {
+		delete(h.volumes, name)
+		return nil
+	})
 }
 
 func (h *fakeHandle) Create(ctx context.Context, spec ContainerSpec) (string, error) {

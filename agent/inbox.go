@@ -15,6 +15,7 @@ type listed struct {
 	info       Info
 	containers []Container
 	networks   []Network
+	volumes    []Volume
 }
 
 // lost says that the engine does not answer.
@@ -53,7 +54,8 @@ type done struct {
 	trouble   error     // the action may be repeated
 	retryAt   time.Time // with trouble; zero: after the usual back-off
 	digest    string
-	networks  []Network // that exist now
+	networks  []Network // of this cluster that exist now
+	volumes   []Volume  // likewise
 }
 
 func (listed) message()     {}

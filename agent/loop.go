@@ -23,6 +23,7 @@ type loop struct {
 	containers map[string]observation
 	gone       map[string]time.Time // removed containers, since the last listing
 	networks   map[string]Network
+	volumes    map[string]Volume
 	memory     map[string]memory
 	cancels    map[string]context.CancelFunc
 	events     []cluster.Event // to be audited with the next reports
@@ -39,6 +40,7 @@ func (l *loop) reset() {
 	l.containers = map[string]observation{}
 	l.gone = map[string]time.Time{}
 	l.networks = map[string]Network{}
+	l.volumes = map[string]Volume{}
 	l.memory = map[string]memory{}
 	l.blamed = map[string]bool{}
 	l.cancels = map[string]context.CancelFunc{}
@@ -112,6 +114,7 @@ func (l *loop) look(now time.Time) *input {
 		view:        l.Views.View(),
 		containers:  make(map[string]Container, len(l.containers)),
 		networks:    l.networks,
+		volumes:     l.volumes,
 		memory:      l.memory,
 	}
 	snapshot := l.State.Read()
@@ -178,6 +181,9 @@ func (l *loop) forget(assigned map[string]bool, waiting map[string]time.Time) {
 	}
 	for name := range l.networks {
 		present["network:"+name] = true
+	}
+	for name := range l.volumes {
+		present["volume:"+name] = true
 	}
 	for key, m := range l.memory {
 		if m.busy == "" && !assigned[key] && !present[key] {
@@ -249,6 +255,10 @@ func (l *loop) onListed(m listed) {
 	for _, n := range m.networks {
 		l.networks[n.Name] = n
 	}
+	l.volumes = map[string]Volume{}
+	for _, v := range m.volumes {
+		l.volumes[v.Name] = v
+	}
 	l.exec.prep.forgetNetworks()
 	for key, mem := range l.memory {
 		if mem.busy == "" { // what failed may have failed because the engine was away
@@ -316,9 +326,15 @@ func (l *loop) onDone(d done) {
 	for _, n := range d.networks {
 		l.networks[n.Name] = n
 	}
+	for _, v := range d.volumes {
+		l.volumes[v.Name] = v
+	}
 	if d.action.kind == actNetwork && d.trouble == nil {
 		delete(l.networks, d.action.network)
 		l.exec.prep.forgetNetwork(d.action.network)
+	}
+	if d.action.kind == actVolume && d.trouble == nil {
+		l.pruned(d.action.volume)
 	}
 	if d.container != nil {
 		l.onLooked(looked{id: d.container.ID, at: d.at, container: d.container})
@@ -370,6 +386,16 @@ func (l *loop) onDone(d done) {
 	case d.action.kind == actAutopsy && d.trouble == nil:
 		l.fix(d.action.replica, autopsy(*d.action.container, m.seen, d.lines))
 	}
+}
+
+// pruned has the end of a volume audited.
+func (l *loop) pruned(p cluster.PrunedVolume) {
+	delete(l.volumes, p.Engine)
+	l.Log.Info("volume pruned", "volume", p.Engine, "deployment", p.Deployment)
+	l.events = append(l.events, cluster.Event{
+		Type: cluster.EventVolumePruned, Node: l.cfg.Node, Deployment: p.Deployment, Revision: p.Revision,
+		Message: "volume " + p.Engine + " was removed: " + p.Revision.Short() + " gave it up, and it had x-jaco-prune: true",
+	})
 }
 
 // repeat notes an attempt that came to nothing and when the next one is due.

@@ -438,3 +438,27 @@ func TestManyStartsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestLoopPrunesVolumes takes a volume from its first use to its end, which is
+// audited.
+func TestLoopPrunesVolumes(t *testing.T) {
+	play(t, []scenario{{"prune", func(w *world) {
+		w.state.mu.Lock()
+		w.state.view.Deployments["shop"].Desired.Services[0].Container.Mounts = []desired.Mount{{Kind: desired.VolumeMount, Volume: "data", Target: "/data"}}
+		w.state.mu.Unlock()
+		w.state.assign(assigned("a")...)
+		w.pass(time.Second)
+		w.expect("a=Running")
+		w.state.stop("a")
+		w.pass(time.Second)
+		w.state.drop("a")
+		w.state.accept(&cluster.View{
+			Claim: 2, Deployments: map[string]*cluster.Accepted{},
+			Prune: []cluster.PrunedVolume{{Deployment: "shop", Volume: "data", Engine: "jaco_shop_data", Revision: rev2}},
+		})
+		w.pass(time.Second)
+		if len(w.engine.volumes) != 0 {
+			w.t.Errorf("left: %v", w.engine.volumes)
+		}
+	}}})
+}

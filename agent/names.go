@@ -29,14 +29,10 @@ func ContainerName(r cluster.Replica) string {
 	return fmt.Sprintf("jaco_%s_%s_%d_%s", r.Deployment, r.Service, r.Slot, r.ID)
 }
 
-// NetworkName is the engine's name of a deployment's network.
+// NetworkName is the engine's name of a deployment's network that the file does
+// not name otherwise.
 func NetworkName(deployment, network string) string {
-	return "jaco_" + deployment + "_" + network
-}
-
-// VolumeName is the engine's name of a deployment's named volume.
-func VolumeName(deployment, volume string) string {
-	return "jaco_" + deployment + "_" + volume
+	return (&desired.Deployment{Name: deployment}).EngineNetwork(network)
 }
 
 // containerSpec is what the engine is asked to make for r. The labels name the
@@ -62,13 +58,13 @@ func containerSpec(clusterID string, r cluster.Replica, s *desired.Service, a *c
 		// all nodes; these aliases go away with it.
 		aliases := append([]string{r.Service}, at.Aliases...)
 		spec.Networks = append(spec.Networks, desired.Attachment{
-			Network: NetworkName(r.Deployment, at.Network),
+			Network: a.Desired.EngineNetwork(at.Network),
 			Aliases: aliases,
 		})
 	}
 	for _, m := range s.Container.Mounts {
 		if m.Kind == desired.VolumeMount && m.Volume != "" {
-			spec.Volumes[m.Volume] = VolumeName(r.Deployment, m.Volume)
+			spec.Volumes[m.Volume] = a.Desired.EngineVolume(m.Volume)
 		}
 	}
 	return spec
@@ -78,10 +74,10 @@ func containerSpec(clusterID string, r cluster.Replica, s *desired.Service, a *c
 func networksOf(clusterID string, d *desired.Deployment, s *desired.Service) []Network {
 	var out []Network
 	for _, at := range s.Container.Networks {
-		n := Network{Name: NetworkName(d.Name, at.Network), Labels: map[string]string{}}
+		n := Network{Name: d.EngineNetwork(at.Network), Labels: map[string]string{}}
 		for _, declared := range d.Networks {
 			if declared.Name == at.Network {
-				n.Internal = declared.Internal
+				n.Internal, n.External = declared.Internal, declared.External
 				maps.Copy(n.Labels, declared.Labels)
 			}
 		}
@@ -100,10 +96,10 @@ func volumesOf(clusterID string, d *desired.Deployment, s *desired.Service) []Vo
 		if m.Kind != desired.VolumeMount || m.Volume == "" {
 			continue
 		}
-		v := Volume{Name: VolumeName(d.Name, m.Volume), Labels: map[string]string{}}
+		v := Volume{Name: d.EngineVolume(m.Volume), Labels: map[string]string{}}
 		for _, declared := range d.Volumes {
 			if declared.Name == m.Volume {
-				v.Driver = declared.Driver
+				v.Driver, v.External = declared.Driver, declared.External
 				maps.Copy(v.Labels, declared.Labels)
 			}
 		}

@@ -25,6 +25,7 @@ type input struct {
 	nextClaim  uint64
 	containers map[string]Container
 	networks   map[string]Network // this cluster's, by name
+	volumes    map[string]Volume  // likewise
 	memory     map[string]memory  // by action key; what is missing is zero
 }
 
@@ -102,13 +103,14 @@ const (
 	actCheck   actionKind = "check"          // run a healthcheck before the engine does
 	actRecheck actionKind = "recheck"        // see that a healthcheck is being run
 	actNetwork actionKind = "remove-network" // remove a network nobody wants
+	actVolume  actionKind = "remove-volume"  // remove a volume that a signed commit gave up
 )
 
 // action is one thing to do on the engine.
 type action struct {
 	kind actionKind
 	// key serialises: two actions of one key never run at once. It is a
-	// replica's id, or "container:" or "network:" and a name.
+	// replica's id, or "container:", "network:" or "volume:" and a name.
 	key       string
 	replica   cluster.Replica // with start and autopsy
 	service   *desired.Service
@@ -116,7 +118,8 @@ type action struct {
 	container *Container // what exists; nil with a start from nothing
 	again     bool       // with start: an earlier one came to nothing
 	network   string
-	why       string // for the log
+	volume    cluster.PrunedVolume // with actVolume
+	why       string               // for the log
 }
 
 // String renders the plan as tests and debug logs show it, one decision a line.

@@ -54,7 +54,24 @@ func drawInput(t *rapid.T) *input {
 		in.peers = append(in.peers, r)
 	}
 	in.nextClaim = rapid.Uint64Range(0, 12).Draw(t, "next claim")
+	drawVolumes(t, in)
 	return in
+}
+
+// drawVolumes puts volumes on the node, some of them given up. The deployment
+// shop declares one named data.
+func drawVolumes(t *rapid.T, in *input) {
+	in.volumes = map[string]Volume{}
+	for _, name := range []string{"data", "old", "older"} {
+		engine := "jaco_shop_" + name
+		if rapid.Bool().Draw(t, "volume") {
+			owner := rapid.SampledFrom([]string{"shop", "shop", "other"}).Draw(t, "owner")
+			in.volumes[engine] = Volume{Name: engine, Labels: map[string]string{LabelDeployment: owner, LabelVolume: name}}
+		}
+		if in.view != nil && rapid.Bool().Draw(t, "given up") {
+			in.view.Prune = append(in.view.Prune, cluster.PrunedVolume{Deployment: "shop", Volume: name, Engine: engine})
+		}
+	}
 }
 
 func drawDeployment(t *rapid.T) *desired.Deployment {
@@ -95,6 +112,11 @@ func TestDiffKeepsItsRules(t *testing.T) {
 				}
 			case actRemove:
 				checkRemoval(t, in, a)
+			case actVolume:
+				v, given := in.volumes[a.volume.Engine], slices.Contains(in.view.Prune, a.volume)
+				if !given || v.Labels[LabelDeployment] != a.volume.Deployment || a.volume.Volume == "data" {
+					t.Fatalf("removed a volume that nobody gave up:\n%s", p)
+				}
 			case actAutopsy, actNetwork, actRecheck, actCheck:
 			}
 		}

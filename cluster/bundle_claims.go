@@ -121,6 +121,10 @@ func (v *bundleVerifier) verifyClaims() error {
 				What: fmt.Sprintf("claim %d stands where claim %d must", claim.Number, i+1)}
 		}
 		verdict, problem := v.judge(at, claim.Claim)
+		moved := false
+		if problem != "" {
+			verdict, problem, moved = v.judgeMoved(at, claim.Claim, problem)
+		}
 		if problem == "" {
 			problem = v.wrongTime(claim.Claim)
 		}
@@ -144,7 +148,7 @@ func (v *bundleVerifier) verifyClaims() error {
 				signers.add(c.Signer)
 			}
 			signers.join() // sorts
-			reported.Commits, reported.Signers, reported.Reanchored = len(verdict.Commits), signers, verdict.Reanchored != nil
+			reported.Commits, reported.Signers, reported.Reanchored = len(verdict.Commits), signers, moved || verdict.Reanchored != nil
 		}
 		v.report.Claims = append(v.report.Claims, reported)
 	}

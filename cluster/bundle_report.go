@@ -14,6 +14,9 @@ type BundleOptions struct {
 	// verified from the anchor that the bundle names, and the report says that
 	// the root was not checked.
 	Anchor *signing.Hash
+	// Reanchors are the commits to which operators moved the pins of nodes by
+	// hand, as far as the caller trusts them.
+	Reanchors []signing.Hash
 	// CAHash is the SHA-256 of the cluster authority's certificate (DER).
 	CAHash *[32]byte
 	// Digest computes a claim's content digest; default ContentDigest.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
+	"github.com/jaco-sh/jaco/signing"
 )
 
 // VerifyBundle reads a bundle and verifies all of it: that no byte was
@@ -23,7 +24,7 @@ func VerifyBundle(r io.Reader, opts BundleOptions) (*BundleReport, error) {
 	}
 	v := &bundleVerifier{
 		opts: opts, r: bufio.NewReader(r), chain: bundleStart(), objects: NewMemoryObjects(),
-		keys: make(map[[32]byte]string), refusedBy: make(map[string]string), untimely: make(map[string]string),
+		keys: make(map[[32]byte]string), refusedBy: make(map[string]string), untimely: make(map[string]string), moved: make(map[signing.Hash]*set),
 		report: BundleReport{Claims: []BundleClaim{}, Signatures: []BundleSignature{}, Warnings: []string{}},
 	}
 	if err := v.read(); err != nil {
@@ -57,7 +58,9 @@ type bundleVerifier struct {
 	// untimely holds it too, by commit and its beginning, for claims that were
 	// refused for their time, which no bundle can judge: see wrongTime.
 	untimely map[string]string
-	report   BundleReport
+	// moved holds the nodes whose operator moved their pin, by the commit.
+	moved  map[signing.Hash]*set
+	report BundleReport
 }
 
 // bundledClaim is a claim with the place where the bundle holds it.
@@ -219,6 +222,9 @@ func (v *bundleVerifier) applied(e AuditEntry, entry Entry) error {
 		v.claims = append(v.claims, bundledClaim{Claim: claim, record: v.number, entry: e.Number})
 	case *RecordEvents:
 		for _, event := range c.Events {
+			if event.Type == EventReanchored {
+				v.noteMoved(event)
+			}
 			if event.Type == EventLeaderMisbehaviour && !event.Revision.IsZero() {
 				v.refusedBy[event.Revision.String()] = withReason(event.Node, event.Message)
 				beginning, _, _ := strings.Cut(event.Message, ":")

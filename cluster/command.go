@@ -226,15 +226,17 @@ const (
 	EventDriftCorrected     EventType = "drift-corrected"     // a container was removed, stopped or changed by hand
 	EventEngineLost         EventType = "engine-lost"         // the engine does not answer
 	EventEngineBack         EventType = "engine-back"         // it answers again
+	EventVolumePruned       EventType = "volume-pruned"       // a volume was removed that a signed commit gave up
 	EventLeaderMisbehaviour EventType = "leader-misbehaviour" // a node refused a claim or an assignment
 	EventConverged          EventType = "converged"
 	EventDegraded           EventType = "degraded"
 	EventAwaitingApproval   EventType = "awaiting-approval"
-	EventInvalid            EventType = "invalid"    // an approved revision of a deployment does not compile
-	EventClockOff           EventType = "clock-off"  // a node's clock is more than a few seconds off the leader's
-	EventMassLoss           EventType = "mass-loss"  // too many nodes went down at once; nothing is moved for a while
-	EventVoters             EventType = "voters"     // who votes has changed
-	EventReanchored         EventType = "reanchored" // a node's operator moved its pin to a rewritten history
+	EventInvalid            EventType = "invalid"         // an approved revision of a deployment does not compile
+	EventClockOff           EventType = "clock-off"       // a node's clock is more than a few seconds off the leader's
+	EventMassLoss           EventType = "mass-loss"       // too many nodes went down at once; nothing is moved for a while
+	EventVoters             EventType = "voters"          // who votes has changed
+	EventPolicyOutdated     EventType = "policy-outdated" // a new policy would not approve what runs, or a compromised key did
+	EventReanchored         EventType = "reanchored"      // a node's operator moved its pin to a rewritten history
 )
 
 // Event is one such happening.

@@ -28,10 +28,22 @@ type View struct {
 	// ClusterInvalid is set when the newest approved cluster.yaml cannot be
 	// read; Cluster stays at the last one that can.
 	ClusterInvalid *Invalid
+	// Prune lists the volumes that may be removed where no accepted revision
+	// declares them.
+	Prune []PrunedVolume
 	// Pending lists the units that wait for a signature.
 	Pending []signing.Pending
 	// Refusal is why this node did not follow the newest claim; nil when it did.
 	Refusal *signing.Refusal
+}
+
+// PrunedVolume is a volume with x-jaco-prune: true that a signed commit gave up,
+// by dropping it or its deployment.
+type PrunedVolume struct {
+	Deployment string       `json:"deployment"`
+	Volume     string       `json:"volume"`   // the deployment's name of it
+	Engine     string       `json:"engine"`   // the engine's
+	Revision   signing.Hash `json:"revision"` // that gave it up
 }
 
 // Accepted is one deployment as a node accepted it.

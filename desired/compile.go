@@ -55,8 +55,14 @@ func CheckName(name string) error {
 //
 // Compile reads nothing but fsys and keeps nothing between calls. It costs
 // about a millisecond a service; callers that see the same tree again should
-// remember the result by the tree's hash.
+// remember the result by the tree's hash. It allows no privilege.
 func Compile(fsys fs.FS, name, prefix string) (*Deployment, error) {
+	return CompileWith(fsys, name, prefix, Options{})
+}
+
+// CompileWith is Compile with what the trust policy allows the deployment. A
+// deployment that compiles is the same whatever the options are.
+func CompileWith(fsys fs.FS, name, prefix string, options Options) (*Deployment, error) {
 	rep := newReport(prefix)
 	if err := CheckName(name); err != nil {
 		rep.addf(0, "", "%s", err)
@@ -81,6 +87,7 @@ func Compile(fsys fs.FS, name, prefix string) (*Deployment, error) {
 		return nil, rep.err()
 	}
 	d := b.deployment()
+	d.gate(options, rep)
 	if err := rep.err(); err != nil {
 		return nil, err
 	}
@@ -248,6 +255,7 @@ type builder struct {
 	overlay   *overlay
 	project   *types.Project
 	published []publishedPort
+	needs     []Need
 }
 
 // failf reports a problem at a place of the compose file.
@@ -268,6 +276,7 @@ func (b *builder) deployment() *Deployment {
 	for i := range d.Services {
 		d.Services[i].SpecHash = specHash(d, &d.Services[i].Container)
 	}
+	d.Needs = sortedNeeds(b.needs)
 	return d
 }
 

@@ -52,6 +52,7 @@ func (b *builder) container(svc types.ServiceConfig, over *overlayService) Conta
 		ExtraHosts:  b.extraHosts(svc),
 		PullPolicy:  b.pullPolicy(svc),
 		ShmSize:     int64(svc.ShmSize),
+		Isolation:   b.isolation(svc),
 	}
 	if svc.StopGracePeriod != nil {
 		c.StopGrace = time.Duration(*svc.StopGracePeriod)
@@ -76,6 +77,7 @@ func (b *builder) image(svc types.ServiceConfig) string {
 	if _, err := reference.ParseNormalizedNamed(svc.Image); err != nil {
 		b.failf(place, "%s is no image reference: %s", quoted(svc.Image), err)
 	}
+	b.pinned(svc)
 	return svc.Image
 }
 

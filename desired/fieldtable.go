@@ -9,8 +9,7 @@ type fieldSection struct {
 
 // What needs an entry in the trust policy shares one explanation.
 const (
-	needsAllow  = "it weakens isolation and needs an `allow` in trust.yaml; remove it until then"
-	reachesOut  = "it reaches beyond the deployment and needs an `allow` in trust.yaml; remove it, names are the deployment's own"
+	noAllow     = "it weakens isolation, and there is no privilege for it yet; remove it"
 	devOnly     = "keep it in compose.override.yaml, which docker compose reads and JACO does not"
 	useCPULimit = "use deploy.resources.limits.cpus"
 	givenByUs   = "addresses are given out by the cluster; use the service's name"
@@ -105,7 +104,7 @@ func processFields() []field {
 		{path: s + ".stop_grace_period", verdict: honoured, note: "default 10s", check: checkDuration},
 		{path: s + ".tty", verdict: ignored, note: "nobody is at a replica's terminal"},
 		{path: s + ".stdin_open", verdict: ignored, note: "nobody types into a replica"},
-		{path: s + ".healthcheck", verdict: honoured},
+		{path: s + ".healthcheck", verdict: honoured, note: "and run before Docker's first one, see above"},
 		{path: s + ".healthcheck.disable", verdict: honoured},
 		{path: s + ".healthcheck.test", verdict: honoured},
 		{path: s + ".healthcheck.interval", verdict: honoured, note: "default 30s", check: checkDuration},
@@ -132,7 +131,7 @@ func serviceNetworkFields() []field {
 		{path: n + ".mac_address", verdict: notPlanned, note: givenByUs},
 		{path: n + ".priority", verdict: notPlanned, note: "remove it"},
 		{path: n + ".use_service_name_alias", verdict: notPlanned, note: "remove it"},
-		{path: s + ".network_mode", verdict: planned, note: needsAllow},
+		{path: s + ".network_mode", verdict: honoured, note: "`none`; `host` needs `allow: network_mode:host`"},
 		{path: s + ".mac_address", verdict: notPlanned, note: givenByUs},
 		{path: s + ".ports", verdict: honoured, note: "published on the node of each replica, so a service with a fixed host port has one replica a node; ranges expand"},
 		{path: s + ".ports.[]", verdict: honoured, check: checkPort},
@@ -158,9 +157,9 @@ func storageFields() []field {
 	const s = "services.*"
 	const v = s + ".volumes.[]"
 	return []field{
-		{path: s + ".volumes", verdict: honoured, note: "named and anonymous volumes and tmpfs; a path of the host is refused, planned"},
+		{path: s + ".volumes", verdict: honoured, note: "named and anonymous volumes and tmpfs; a path of the node needs `allow: bind:PATH`"},
 		{path: v, verdict: honoured, check: checkVolume},
-		{path: v + ".type", verdict: honoured, note: "`volume`, `tmpfs`"},
+		{path: v + ".type", verdict: honoured, note: "`volume`, `tmpfs`, `bind`"},
 		{path: v + ".source", verdict: honoured},
 		{path: v + ".target", verdict: honoured},
 		{path: v + ".read_only", verdict: honoured},
@@ -171,7 +170,11 @@ func storageFields() []field {
 		{path: v + ".tmpfs", verdict: honoured},
 		{path: v + ".tmpfs.size", verdict: honoured, check: checkBytes},
 		{path: v + ".tmpfs.mode", verdict: honoured},
-		{path: v + ".bind", verdict: planned, note: needsAllow},
+		{path: v + ".bind", verdict: honoured},
+		{path: v + ".bind.propagation", verdict: honoured},
+		{path: v + ".bind.create_host_path", verdict: honoured, note: "`false`, which is the default here: the path must be there, on every node where the service may run"},
+		{path: v + ".bind.selinux", verdict: notPlanned, note: "label the path on the node"},
+		{path: v + ".bind.recursive", verdict: notPlanned, note: "remove it, mounts below the path come along"},
 		{path: v + ".image", verdict: planned, note: "put the files into the image"},
 		{path: v + ".consistency", verdict: notPlanned, note: "remove it, it has no effect on Linux"},
 		{path: s + ".tmpfs", verdict: honoured, note: "options `size` and `mode`"},
@@ -188,18 +191,21 @@ func isolationFields() []field {
 	const s = "services.*"
 	return []field{
 		{path: s + ".cap_drop", verdict: honoured},
-		{path: s + ".cap_add", verdict: planned, note: needsAllow},
-		{path: s + ".privileged", verdict: planned, note: needsAllow},
-		{path: s + ".security_opt", verdict: planned, note: needsAllow},
-		{path: s + ".devices", verdict: planned, note: needsAllow},
-		{path: s + ".device_cgroup_rules", verdict: planned, note: needsAllow},
-		{path: s + ".gpus", verdict: planned, note: needsAllow},
-		{path: s + ".pid", verdict: planned, note: needsAllow},
-		{path: s + ".ipc", verdict: planned, note: needsAllow},
-		{path: s + ".uts", verdict: planned, note: needsAllow},
-		{path: s + ".userns_mode", verdict: planned, note: needsAllow},
-		{path: s + ".cgroup", verdict: planned, note: needsAllow},
-		{path: s + ".runtime", verdict: planned, note: needsAllow},
+		{path: s + ".cap_add", verdict: honoured, note: "beyond docker's own set each needs `allow: cap:NAME`"},
+		{path: s + ".privileged", verdict: honoured, note: "`true` needs `allow: privileged`"},
+		{path: s + ".security_opt", verdict: honoured, note: "`no-new-privileges`; `seccomp:unconfined`, `apparmor`, `label` need `allow: security_opt`"},
+		{path: s + ".devices", verdict: honoured, note: "needs `allow: devices`"},
+		{path: s + ".devices.[].source", verdict: honoured},
+		{path: s + ".devices.[].target", verdict: honoured},
+		{path: s + ".devices.[].permissions", verdict: honoured},
+		{path: s + ".device_cgroup_rules", verdict: planned, note: noAllow},
+		{path: s + ".gpus", verdict: planned, note: noAllow},
+		{path: s + ".pid", verdict: honoured, note: "`host` alone; needs `allow: pid:host`"},
+		{path: s + ".ipc", verdict: honoured, note: "`host` alone; needs `allow: ipc:host`"},
+		{path: s + ".uts", verdict: honoured, note: "`host` alone; needs `allow: uts:host`"},
+		{path: s + ".userns_mode", verdict: honoured, note: "`host` alone; needs `allow: userns_mode:host`"},
+		{path: s + ".cgroup", verdict: planned, note: noAllow},
+		{path: s + ".runtime", verdict: planned, note: noAllow},
 		{path: s + ".cgroup_parent", verdict: notPlanned, note: "remove it, replicas have a parent of their own"},
 		{path: s + ".use_api_socket", verdict: notPlanned, note: "remove it, the engine's socket is the node"},
 		{path: s + ".credential_spec", verdict: notPlanned, note: windowsOnly},
@@ -250,7 +256,7 @@ func deployFields() []field {
 		{path: d + ".resources.reservations", verdict: honoured},
 		{path: d + ".resources.reservations.cpus", verdict: honoured, check: checkCPUs},
 		{path: d + ".resources.reservations.memory", verdict: honoured, check: checkBytes},
-		{path: d + ".resources.reservations.devices", verdict: planned, note: needsAllow},
+		{path: d + ".resources.reservations.devices", verdict: planned, note: noAllow},
 		{path: d + ".resources.reservations.generic_resources", verdict: notPlanned, note: "use deploy.placement.constraints on a node label"},
 		{path: d + ".restart_policy", verdict: honoured},
 		{path: d + ".restart_policy.condition", verdict: honoured, note: "`any` (default), `on-failure`, `none`"},
@@ -276,8 +282,9 @@ func networkFields() []field {
 		{path: n + ".internal", verdict: honoured},
 		{path: n + ".labels", verdict: honoured, note: "`sh.jaco.*` is refused"},
 		{path: n + ".labels.*", verdict: honoured},
-		{path: n + ".name", verdict: planned, note: reachesOut},
-		{path: n + ".external", verdict: planned, note: reachesOut},
+		{path: n + ".name", verdict: honoured, note: "needs `allow: network:NAME`"},
+		{path: n + ".external", verdict: honoured, note: "must be on the node; needs `allow: network:NAME`"},
+		{path: n + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
 		{path: n + ".attachable", verdict: notPlanned, note: "remove it"},
 		{path: n + ".driver_opts", verdict: notPlanned, note: "remove it"},
 		{path: n + ".enable_ipv4", verdict: notPlanned, note: "remove it"},
@@ -293,9 +300,10 @@ func volumeFields() []field {
 		{path: v + ".driver", verdict: honoured, note: "`local`; others are refused, planned"},
 		{path: v + ".labels", verdict: honoured, note: "`sh.jaco.*` is refused"},
 		{path: v + ".labels.*", verdict: honoured},
-		{path: v + ".x-jaco-prune", verdict: honoured, note: "`true`: remove the volume with its deployment"},
-		{path: v + ".name", verdict: planned, note: reachesOut},
-		{path: v + ".external", verdict: planned, note: reachesOut},
-		{path: v + ".driver_opts", verdict: planned, note: needsAllow},
+		{path: v + ".x-jaco-prune", verdict: honoured, note: "`true`: the volume may be removed once no revision declares it"},
+		{path: v + ".name", verdict: honoured, note: "needs `allow: volume:NAME`"},
+		{path: v + ".external", verdict: honoured, note: "must be on the node; needs `allow: volume:NAME`"},
+		{path: v + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
+		{path: v + ".driver_opts", verdict: planned, note: noAllow},
 	}
 }

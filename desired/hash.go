@@ -154,6 +154,28 @@ func specFields(d *Deployment, c *Container) encodedFields {
 	f.number("shm_size", c.ShmSize)
 	f.groups("network_definitions", networkDefinitions(d, c))
 	f.groups("volume_definitions", volumeDefinitions(d, c))
+	f.group("isolation", isolationFieldsOf(&c.Isolation))
+	return f
+}
+
+// isolationFieldsOf is part of the canonical encoding.
+func isolationFieldsOf(i *Isolation) (f encodedFields) {
+	f.flag("privileged", i.Privileged)
+	f.texts("cap_add", i.CapAdd)
+	f.texts("security_opt", i.SecurityOpt)
+	f.groups("devices", each(i.Devices, deviceFields))
+	f.text("network_mode", string(i.Network))
+	f.flag("pid", i.HostPID)
+	f.flag("ipc", i.HostIPC)
+	f.flag("uts", i.HostUTS)
+	f.flag("userns_mode", i.HostUsers)
+	return f
+}
+
+func deviceFields(d *Device) (f encodedFields) {
+	f.text("source", d.Source)
+	f.text("target", d.Target)
+	f.text("permissions", d.Permissions)
 	return f
 }
 
@@ -179,6 +201,8 @@ func mountFields(m *Mount) (f encodedFields) {
 	f.flag("nocopy", m.NoCopy)
 	f.number("size", m.Size)
 	f.number("mode", int64(m.FileMode))
+	f.text("source", m.Source)
+	f.text("propagation", m.Propagation)
 	return f
 }
 
@@ -220,13 +244,15 @@ func networkDefinitions(d *Deployment, c *Container) []encodedFields {
 	var out []encodedFields
 	for _, a := range c.Networks {
 		for _, n := range d.Networks {
-			if n.Name != a.Network || !n.Internal && len(n.Labels) == 0 {
+			if n.Name != a.Network || !n.Internal && len(n.Labels) == 0 && n.Engine == "" {
 				continue
 			}
 			var f encodedFields
 			f.text("name", n.Name)
 			f.flag("internal", n.Internal)
 			f.pairs("labels", n.Labels)
+			f.text("engine", n.Engine)
+			f.flag("external", n.External)
 			out = append(out, f)
 		}
 	}
@@ -239,12 +265,14 @@ func volumeDefinitions(d *Deployment, c *Container) []encodedFields {
 	var out []encodedFields
 	for _, m := range c.Mounts {
 		for _, v := range d.Volumes {
-			if v.Name != m.Volume || v.Driver == "" {
+			if v.Name != m.Volume || v.Driver == "" && v.Engine == "" {
 				continue
 			}
 			var f encodedFields
 			f.text("name", v.Name)
 			f.text("driver", v.Driver)
+			f.text("engine", v.Engine)
+			f.flag("external", v.External)
 			out = append(out, f)
 		}
 	}

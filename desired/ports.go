@@ -110,5 +110,5 @@ func (c *Container) fixedPort() bool {
 
 // namedVolume says whether a container holds data that outlives it.
 func (c *Container) namedVolume() bool {
-	return slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Volume != "" })
+	return slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Volume != "" || m.Kind == BindMount && !m.ReadOnly })
 }

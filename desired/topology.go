@@ -14,6 +14,12 @@ const defaultNetwork = "default"
 // jaco.yaml where it names some, else compose's.
 func (b *builder) attachments(svc types.ServiceConfig, over *overlayService) []Attachment {
 	names := sortedKeys(svc.Networks)
+	if svc.NetworkMode != "" {
+		if over.networks != nil {
+			b.fileReport(OverlayFile).addf(over.networks.line, "services", "service %s has no networks: the compose file sets its network_mode", quoted(svc.Name))
+		}
+		return nil
+	}
 	if len(names) == 0 {
 		names = []string{defaultNetwork}
 	}
@@ -69,6 +75,7 @@ func (b *builder) networks(d *Deployment) []Network {
 			b.failf(append(place, "driver"), "%s", refused(notPlanned, quoted(config.Driver)+" is not bridge; remove it, JACO connects the nodes itself"))
 		}
 		n := Network{Name: name, Internal: config.Internal, Labels: b.labels(config.Labels, append(place, "labels"))}
+		n.Engine, n.External = b.beyond("networks", name, config.Name, bool(config.External), privilegeNetwork)
 		if used[name] {
 			out = append(out, n)
 		}

@@ -8,6 +8,9 @@ type Deployment struct {
 	Services []Service // sorted by name
 	Networks []Network // sorted by name; only those that a service uses
 	Volumes  []Volume  // sorted by name; only those that a service uses
+	// Needs lists the privileges that it asks for, by file and line. What they
+	// are for is in the services all the same: Gate decides.
+	Needs []Need `json:",omitempty"`
 	// Ignored lists the fields that were read and have no effect here, with
 	// the reason of docs/compose.md.
 	Ignored []Note
@@ -96,7 +99,7 @@ type Container struct {
 	WorkingDir  string
 	Hostname    string
 	Ports       []Port
-	Networks    []Attachment // sorted by network; at least one
+	Networks    []Attachment // sorted by network; at least one without Isolation.Network
 	Mounts      []Mount      // sorted by target
 	Healthcheck *Healthcheck // nil: the image's own
 	Resources   Resources
@@ -110,7 +113,38 @@ type Container struct {
 	ExtraHosts  []string // "name:address"
 	Logging     Logging
 	PullPolicy  PullPolicy
-	ShmSize     int64 // bytes; 0: the engine's default
+	ShmSize     int64     // bytes; 0: the engine's default
+	Isolation   Isolation `json:",omitzero"`
+}
+
+// Isolation is what a container gives up of its isolation. Each field but
+// NoNetwork and no-new-privileges needs a privilege.
+type Isolation struct {
+	Privileged  bool
+	CapAdd      []string // without CAP_, sorted
+	SecurityOpt []string // "name=value", sorted
+	Devices     []Device // sorted by target
+	Network     NetworkMode
+	HostPID     bool
+	HostIPC     bool
+	HostUTS     bool
+	HostUsers   bool
+}
+
+// NetworkMode says what stands in the place of networks.
+type NetworkMode string
+
+// The network modes; "" is a container with networks.
+const (
+	HostNetwork NetworkMode = "host" // the node's own
+	NoNetwork   NetworkMode = "none" // the loopback alone
+)
+
+// Device is a device of the node.
+type Device struct {
+	Source      string // path on the node
+	Target      string // path in the container
+	Permissions string // of the letters r, w and m
 }
 
 // Port is one published port.
@@ -134,9 +168,10 @@ type MountKind string
 const (
 	VolumeMount MountKind = "volume"
 	TmpfsMount  MountKind = "tmpfs"
+	BindMount   MountKind = "bind"
 )
 
-// Mount is a volume or a tmpfs inside the container.
+// Mount is a volume, a tmpfs or a path of the node inside the container.
 type Mount struct {
 	Kind     MountKind
 	Volume   string // the deployment's volume; "" for an anonymous one
@@ -145,6 +180,10 @@ type Mount struct {
 	NoCopy   bool
 	Size     int64  // tmpfs, bytes; 0: unlimited
 	FileMode uint32 // tmpfs; 0: 1777
+	// Source is the path on the node of a bind mount, Propagation how mounts
+	// below it are passed on ("" as the engine does: rprivate).
+	Source      string `json:",omitempty"`
+	Propagation string `json:",omitempty"`
 }
 
 // Healthcheck is compose's, with times resolved.
@@ -259,6 +298,11 @@ type Network struct {
 	Name     string
 	Internal bool
 	Labels   map[string]string
+	// Engine is its name on the engine when the file gives one (name:,
+	// external:); "" for one of the deployment's own.
+	Engine string `json:",omitempty"`
+	// External says that it is there already and is neither made nor removed.
+	External bool `json:",omitempty"`
 }
 
 // Volume is one named volume of a deployment.
@@ -266,8 +310,13 @@ type Volume struct {
 	Name   string
 	Driver string // "": local
 	Labels map[string]string
-	// Prune allows the volume to be removed with its deployment
-	// (x-jaco-prune: true).
+	// Engine is its name on the engine when the file gives one (name:,
+	// external:); "" for one of the deployment's own.
+	Engine string `json:",omitempty"`
+	// External says that it is there already and is neither made nor removed.
+	External bool `json:",omitempty"`
+	// Prune allows the volume to be removed once no accepted revision declares
+	// it any more (x-jaco-prune: true). Without it a volume is never removed.
 	Prune bool
 }
 

@@ -29,9 +29,10 @@ var allowed = map[string][]string{
 	"cluster/identity":  {"cluster"},
 	"cluster/rpc":       {"cluster+", "desired", "signing", "proto/jaco/v1"},
 	"scheduler":         {"cluster", "desired", "signing"}, // signing for its Hash
+	"scheduler/preview": {"cluster", "desired", "scheduler", "signing"},
 	"agent":             {"cluster", "desired", "signing"}, // likewise
 	"agent/docker":      {"agent", "desired"},
-	"cmd/jaco":          {"cluster", "cluster/rpc", "desired", "signing"},
+	"cmd/jaco":          {"cluster", "cluster/rpc", "desired", "scheduler/preview", "signing"},
 	"cmd/jacod":         {"+"},
 }
 

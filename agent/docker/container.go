@@ -89,7 +89,10 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		PortBindings:   ports,
 		LogConfig:      logConfig(c.Logging),
 		RestartPolicy:  container.RestartPolicy{Name: container.RestartPolicyDisabled},
+		CapAdd:         c.Isolation.CapAdd,
 		CapDrop:        c.CapDrop,
+		Privileged:     c.Isolation.Privileged,
+		SecurityOpt:    c.Isolation.SecurityOpt,
 		ExtraHosts:     c.ExtraHosts,
 		ReadonlyRootfs: c.ReadOnly,
 		ShmSize:        c.ShmSize,
@@ -100,6 +103,7 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 	if c.Init {
 		host.Init = &c.Init
 	}
+	hostNamespaces(host, c.Isolation)
 	options := client.ContainerCreateOptions{Name: spec.Name, Config: config, HostConfig: host}
 	if len(spec.Networks) > 0 {
 		first := spec.Networks[0]
@@ -109,6 +113,26 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		}}
 	}
 	return options, nil
+}
+
+// hostNamespaces joins the container to the node's namespaces.
+func hostNamespaces(host *container.HostConfig, i desired.Isolation) {
+	const node = "host"
+	if i.Network != "" {
+		host.NetworkMode = container.NetworkMode(i.Network)
+	}
+	if i.HostPID {
+		host.PidMode = node
+	}
+	if i.HostIPC {
+		host.IpcMode = node
+	}
+	if i.HostUTS {
+		host.UTSMode = node
+	}
+	if i.HostUsers {
+		host.UsernsMode = node
+	}
 }
 
 func environment(env map[string]string) []string {
@@ -181,6 +205,11 @@ func resources(c desired.Container) container.Resources {
 	for _, u := range c.Ulimits {
 		r.Ulimits = append(r.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
+	for _, d := range c.Isolation.Devices {
+		r.Devices = append(r.Devices, container.DeviceMapping{
+			PathOnHost: d.Source, PathInContainer: d.Target, CgroupPermissions: d.Permissions,
+		})
+	}
 	return r
 }
 
@@ -194,6 +223,11 @@ func mounts(ms []desired.Mount, volumes map[string]string) []mount.Mount {
 			// The engine prints the mode in octal as it stands: these are the
 			// kernel's bits, not Go's.
 			to.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: m.Size, Mode: os.FileMode(m.FileMode)}
+		case desired.BindMount:
+			to.Type, to.Source = mount.TypeBind, m.Source
+			if m.Propagation != "" {
+				to.BindOptions = &mount.BindOptions{Propagation: mount.Propagation(m.Propagation)}
+			}
 		default:
 			to.Type = mount.TypeVolume
 			if m.Volume != "" {

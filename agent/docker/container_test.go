@@ -36,6 +36,7 @@ func base(kind desired.MountKind) desired.Container {
 		Mounts:      []desired.Mount{{Kind: kind, Volume: "data", Target: "/data"}},
 		Networks:    []desired.Attachment{{Network: "default"}},
 		Ulimits:     []desired.Ulimit{{Name: "nofile"}},
+		Isolation:   desired.Isolation{Devices: []desired.Device{{Source: "/dev/kvm"}}},
 	}
 }
 
@@ -63,7 +64,7 @@ func TestEveryFieldIsMapped(t *testing.T) {
 	used := map[string]bool{}
 	for _, path := range fieldPaths(reflect.TypeFor[desired.Container](), "") {
 		seen := false
-		for _, kind := range []desired.MountKind{desired.VolumeMount, desired.TmpfsMount} {
+		for _, kind := range []desired.MountKind{desired.VolumeMount, desired.TmpfsMount, desired.BindMount} {
 			before, after := base(kind), base(kind)
 			change(t, reflect.ValueOf(&after).Elem(), strings.Split(path, "."))
 			seen = seen || rendered(t, before) != rendered(t, after)

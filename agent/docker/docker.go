@@ -155,7 +155,35 @@ func (e *Engine) Remove(ctx context.Context, id string) error {
 
 // EnsureVolume implements agent.Engine.
 func (e *Engine) EnsureVolume(ctx context.Context, v agent.Volume) error {
+	if v.External {
+		_, err := e.api.VolumeInspect(ctx, v.Name, client.VolumeInspectOptions{})
+		return translate(err)
+	}
 	_, err := e.api.VolumeCreate(ctx, client.VolumeCreateOptions{Name: v.Name, Driver: v.Driver, Labels: v.Labels})
+	return translate(err)
+}
+
+// ListVolumes implements agent.Engine.
+func (e *Engine) ListVolumes(ctx context.Context) ([]agent.Volume, error) {
+	res, err := e.api.VolumeList(ctx, client.VolumeListOptions{
+		Filters: client.Filters{}.Add("label", agent.LabelCluster+"="+e.cluster),
+	})
+	if err != nil {
+		return nil, translate(err)
+	}
+	var out []agent.Volume
+	for _, v := range res.Items {
+		out = append(out, agent.Volume{Name: v.Name, Driver: v.Driver, Labels: v.Labels})
+	}
+	return out, nil
+}
+
+// RemoveVolume implements agent.Engine.
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	_, err := e.api.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+	if cerrdefs.IsNotFound(err) {
+		return nil
+	}
 	return translate(err)
 }
 

@@ -28,6 +28,9 @@ func (e *Engine) ListNetworks(ctx context.Context) ([]agent.Network, error) {
 
 // EnsureNetwork implements agent.Engine.
 func (e *Engine) EnsureNetwork(ctx context.Context, n agent.Network) error {
+	if n.External {
+		return e.present(ctx, n.Name)
+	}
 	found, err := e.matching(ctx, n)
 	if found || err != nil {
 		return err
@@ -43,6 +46,15 @@ func (e *Engine) EnsureNetwork(ctx context.Context, n agent.Network) error {
 	// Somebody else may have made it in between.
 	if found, again := e.matching(ctx, n); found && again == nil {
 		return nil
+	}
+	return translate(err)
+}
+
+// present looks for a network that somebody else makes.
+func (e *Engine) present(ctx context.Context, name string) error {
+	res, err := e.api.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
+	if err == nil && res.Network.Name != name { // the engine also takes a prefix of an id
+		return fmt.Errorf("it is external and not on this node: %w", agent.ErrNotFound)
 	}
 	return translate(err)
 }

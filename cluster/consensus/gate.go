@@ -196,7 +196,9 @@ func (g *gate) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress
 	if err != nil {
 		return nil, err
 	}
-	p := newGatedPipeline(pipeline, g.silent, g.leads, time.Now)
+	p := newGatedPipeline(pipeline, g, func(args *raft.AppendEntriesRequest) error {
+		return g.NetworkTransport.AppendEntries(id, target, args, new(raft.AppendEntriesResponse))
+	}, time.Now)
 	g.pump.Go(func() { g.open.follow(p, g.closed) })
 	return p, nil
 }

@@ -2,7 +2,10 @@ package consensus
 
 import (
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,16 +16,12 @@ import (
 type countedPipeline struct {
 	raft.AppendPipeline
 	sent int
-	last raft.AppendEntriesRequest
 }
 
-func (p *countedPipeline) AppendEntries(args *raft.AppendEntriesRequest, _ *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+func (p *countedPipeline) AppendEntries(*raft.AppendEntriesRequest, *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	p.sent++
-	p.last = *args
 	return nil, nil
 }
-
-func nobodyLeads(uint64) (uint64, bool) { return 0, false }
 
 // TestPipelineSaysNothingTwice: an empty append goes out when it says something
 // new, after entries, and once a second.
@@ -30,7 +29,8 @@ func TestPipelineSaysNothingTwice(t *testing.T) {
 	now := time.Unix(1000, 0)
 	inner := &countedPipeline{}
 	var stuck error
-	p := newGatedPipeline(inner, func() error { return stuck }, nobodyLeads, func() time.Time { return now })
+	p := testPipeline(inner)
+	p.silent, p.now = func() error { return stuck }, func() time.Time { return now }
 	entry := []*raft.Log{{Index: 8, Term: 2}}
 	for _, step := range []struct {
 		what string
@@ -64,51 +64,99 @@ func TestPipelineSaysNothingTwice(t *testing.T) {
 	}
 }
 
-// TestPipelineTellsOfCommits: the news goes out behind what was sent before, and
-// only from the leader of the connection's term.
+// TestPipelineTellsOfCommits: the news goes out for what was sent before, and only
+// from the leader of the connection's term.
 func TestPipelineTellsOfCommits(t *testing.T) {
-	now := time.Unix(1000, 0)
 	inner := &countedPipeline{}
+	p := testPipeline(inner)
 	var stuck error
 	var term, commit uint64
-	leads := func(asked uint64) (uint64, bool) { return commit, asked == term }
-	p := newGatedPipeline(inner, func() error { return stuck }, leads, func() time.Time { return now })
-	tell := func(what string, want bool) {
+	var told []appendNews
+	p.silent = func() error { return stuck }
+	p.leads = func(asked uint64) (uint64, bool) { return commit, asked == term }
+	p.send = func(args *raft.AppendEntriesRequest) error {
+		if len(args.Entries) != 0 {
+			t.Errorf("the news carries %d entries", len(args.Entries))
+		}
+		told = append(told, newsOf(args))
+		return errors.New("lost on the way")
+	}
+	tell := func(what string, want ...appendNews) {
 		t.Helper()
-		before := inner.sent
+		told = nil
 		p.tell()
-		if sent := inner.sent > before; sent != want {
-			t.Errorf("%s: told is %v", what, sent)
+		if !slices.Equal(told, want) {
+			t.Errorf("%s: told %+v, want %+v", what, told, want)
 		}
 	}
-	send := func(args raft.AppendEntriesRequest) {
+	send := func(args raft.AppendEntriesRequest, want bool) {
 		t.Helper()
+		before := inner.sent
 		if _, err := p.AppendEntries(&args, nil); err != nil {
 			t.Fatal(err)
 		}
+		if sent := inner.sent > before; sent != want {
+			t.Errorf("%+v: sent is %v", args, sent)
+		}
 	}
 	commit = 3
-	tell("before anything was sent", false)
+	tell("before anything was sent")
 	term = 2
 	send(raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 7, PrevLogTerm: 1, LeaderCommitIndex: 7,
-		Entries: []*raft.Log{{Index: 8, Term: 2}, {Index: 9, Term: 2}}})
+		Entries: []*raft.Log{{Index: 8, Term: 2}, {Index: 9, Term: 2}}}, true)
 	commit = 7
-	tell("nothing new", false)
-	commit = 9
-	tell("a commit", true)
-	if got, want := newsOf(&inner.last), (appendNews{2, 9, 2, 9}); got != want || len(inner.last.Entries) != 0 {
-		t.Errorf("told %+v with %d entries, want %+v without", got, len(inner.last.Entries), want)
-	}
-	tell("the same again", false)
-	before := inner.sent
-	send(raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 9, PrevLogTerm: 2, LeaderCommitIndex: 9})
-	if inner.sent != before {
-		t.Error("raft repeats what was told")
-	}
-	commit, term = 10, 3
-	tell("the leader of another term", false)
+	tell("nothing new")
+	commit = 8
+	tell("a commit", appendNews{2, 9, 2, 8})
+	tell("the same again")
+	commit = 12
+	tell("more than the follower was sent", appendNews{2, 9, 2, 9})
+	send(raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 9, PrevLogTerm: 2, LeaderCommitIndex: 9}, true)
+	send(raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 9, PrevLogTerm: 2, LeaderCommitIndex: 9}, false)
+	send(raft.AppendEntriesRequest{Term: 2, PrevLogEntry: 9, PrevLogTerm: 2, LeaderCommitIndex: 9,
+		Entries: []*raft.Log{{Index: 10, Term: 2}}}, true)
+	term = 3
+	tell("the leader of another term")
 	term, stuck = 2, ErrDisk
-	tell("behind a closed gate", false)
+	tell("behind a closed gate")
+	stuck = nil
+	tell("and behind an open one", appendNews{2, 10, 2, 10})
+}
+
+// hungPipeline takes nothing until it is closed.
+type hungPipeline struct {
+	raft.AppendPipeline
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *hungPipeline) AppendEntries(*raft.AppendEntriesRequest, *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	<-p.closed
+	return nil, raft.ErrPipelineShutdown
+}
+
+func (p *hungPipeline) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+// TestPipelineGivesUp: an append that never gets its turn ends the pipeline.
+func TestPipelineGivesUp(t *testing.T) {
+	p := testPipeline(&hungPipeline{closed: make(chan struct{})})
+	p.hangs = time.Millisecond
+	if _, err := p.AppendEntries(&raft.AppendEntriesRequest{Term: 1}, nil); !errors.Is(err, raft.ErrPipelineShutdown) {
+		t.Errorf("an append that hangs: %v, want %v", err, raft.ErrPipelineShutdown)
+	}
+	if p.last.Term != 0 {
+		t.Error("what failed counts as sent")
+	}
+}
+
+// testPipeline stands before inner, in a node that does not lead.
+func testPipeline(inner raft.AppendPipeline) *gatedPipeline {
+	g := &gate{guard: &guard{}, faults: newFaults("", slog.New(slog.DiscardHandler)), members: &members{}, hangs: patience}
+	g.leads = func(uint64) (uint64, bool) { return 0, false }
+	return newGatedPipeline(inner, g, func(*raft.AppendEntriesRequest) error { return nil }, time.Now)
 }
 
 // TestFollowersHearOfCommits: with a CommitTimeout that would be far too long,

@@ -51,6 +51,9 @@ type Member interface {
 	Trace(id string) (*cluster.TraceReport, error)
 	// Export writes an audit bundle.
 	Export(ctx context.Context, w io.Writer) error
+	// Plan answers, in JSON, what the cluster would do with the files of a working
+	// tree. It changes nothing.
+	Plan(ctx context.Context, files []PlanFile) ([]byte, error)
 }
 
 // Log gives the log lines of replicas and the audit log.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -93,6 +94,11 @@ func (m *fakeMember) Reanchor(_ context.Context, operator string, commit signing
 
 // Trace implements Member.
 func (m *fakeMember) Trace(id string) (*cluster.TraceReport, error) { return m.trace(id) }
+
+// Plan implements Member: it answers with what it was sent.
+func (m *fakeMember) Plan(_ context.Context, files []PlanFile) ([]byte, error) {
+	return json.Marshal(files)
+}
 
 // Export implements Member.
 func (m *fakeMember) Export(_ context.Context, w io.Writer) error { return m.export(w) }
@@ -205,6 +211,7 @@ func TestNotInitialized(t *testing.T) {
 		"export":   func(ctx context.Context) error { return c.Export(ctx, io.Discard) },
 		"logs":     func(ctx context.Context) error { return c.Logs(ctx, LogsRequest{}, nil) },
 		"token":    func(ctx context.Context) error { _, err := c.IssueToken(ctx, cluster.TokenJoin, time.Hour); return err },
+		"plan":     func(ctx context.Context) error { _, err := c.Plan(ctx, nil); return err },
 	} {
 		if err := call(t.Context()); !errors.Is(err, ErrNotInitialized) {
 			t.Errorf("%s before init: %v", name, err)

@@ -71,7 +71,7 @@ func (v *Verifier) Checkpoint(snapshot *cluster.Snapshot) ([]byte, error) {
 	case v.View() == nil, !record.Judged.in(snapshot), !record.Accepted.in(snapshot):
 		return nil, fmt.Errorf("make checkpoint: %w", ErrUnsettled)
 	}
-	record.Checkpoint = nil
+	record.Checkpoint, record.Prune = nil, nil
 	head := snapshot.AuditHead()
 	c := &Checkpoint{Version: checkpointVersion, Record: record, Pinned: Pinned{
 		Audit: AuditMark{Number: head.Number, Hash: head.Hash}, Units: map[string]PinnedUnit{},

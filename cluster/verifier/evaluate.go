@@ -132,23 +132,30 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 	if e.Units == nil {
 		e.Units = map[string]UnitRecord{}
 	}
-	for _, name := range e.Verdict.Approved {
+	results := map[string]*compiled{}
+	for _, name := range e.candidates() {
 		unit, exists := e.Verdict.Position.Units[name]
 		if !exists || unit.Tree.IsZero() {
 			delete(e.Units, name)
 			continue
 		}
-		result, err := compileUnit(src, name, unit.Tree)
+		result, err := compileUnit(src, name, unit.Tree, gateOf(e.Trust, name))
 		if err != nil {
 			return err
 		}
-		e.compiled[contentKey{name, unit.Tree}] = result
-		before := e.Units[name]
+		results[name] = result
+	}
+	if err := e.refuseConflicts(src, results); err != nil {
+		return err
+	}
+	for name, result := range results {
+		unit, before := e.Verdict.Position.Units[name], e.Units[name]
 		if result.invalid != nil {
 			before.Invalid = &InvalidPin{Revision: unit.Revision, Tree: unit.Tree, Reason: result.invalid.Error()}
 			e.Units[name] = before
 			continue
 		}
+		e.compiled[contentKey{name, unit.Tree}] = result
 		pin := &Pin{Revision: unit.Revision, Tree: unit.Tree, Signers: unit.Signers, TrustVersion: e.Trust.Version, At: unit.At, Grounds: unit.Grounds}
 		e.Units[name] = UnitRecord{Active: pin, Previous: before.Active}
 	}
@@ -157,7 +164,7 @@ func (e *Evaluation) compileUnits(src signing.Source, record *Record) error {
 
 // compileUnit compiles one folder, or reads one cluster.yaml. An error is no
 // verdict; what is wrong with the content is in the result.
-func compileUnit(src signing.Source, name string, tree signing.Hash) (*compiled, error) {
+func compileUnit(src signing.Source, name string, tree signing.Hash, gate desired.Options) (*compiled, error) {
 	type outcome struct {
 		result *compiled
 		err    error
@@ -166,7 +173,7 @@ func compileUnit(src signing.Source, name string, tree signing.Hash) (*compiled,
 	// goroutine ends by itself; after a timeout nobody reads its outcome.
 	done := make(chan outcome, 1)
 	go func() {
-		result, err := compileNow(src, name, tree)
+		result, err := compileNow(src, name, tree, gate)
 		done <- outcome{result, err}
 	}()
 	timer := time.NewTimer(compileTimeout)
@@ -179,7 +186,7 @@ func compileUnit(src signing.Source, name string, tree signing.Hash) (*compiled,
 	}
 }
 
-func compileNow(src signing.Source, name string, tree signing.Hash) (*compiled, error) {
+func compileNow(src signing.Source, name string, tree signing.Hash, gate desired.Options) (*compiled, error) {
 	watched := &missing{Source: src}
 	result := &compiled{}
 	if name == signing.ClusterUnit {
@@ -190,7 +197,7 @@ func compileNow(src signing.Source, name string, tree signing.Hash) (*compiled, 
 		result.cluster, result.invalid = desired.ParseCluster(data)
 		return result, nil
 	}
-	result.deployment, result.invalid = desired.Compile(signing.NewTreeFS(watched, tree), name, "deployments/"+name)
+	result.deployment, result.invalid = desired.CompileWith(signing.NewTreeFS(watched, tree), name, "deployments/"+name, gate)
 	if watched.err != nil {
 		return nil, fmt.Errorf("compile %s: %w", name, watched.err)
 	}

@@ -93,14 +93,15 @@ func (v *Verifier) accept(record Record, claim cluster.Claim, e *Evaluation, at 
 			record.Signers = []string{commit.Signer}
 		}
 	}
+	record.Prune = v.prunable(record, e, claim)
 	record.Units = e.Units
-	for _, name := range e.Verdict.Approved {
-		if unit := record.Units[name]; unit.Active != nil && unit.Active.Claim == 0 {
+	for _, unit := range record.Units { // not of the approved alone: a policy can let in what it refused
+		if unit.Active != nil && unit.Active.Claim == 0 {
 			unit.Active.Claim, unit.Active.Index = claim.Number, claim.Index
 		}
 	}
 	if newTrust {
-		record.Units = judgeAgain(record.Units, e.Trust)
+		record.Units = judgeAgain(record.Units, e.Trust, v.compiledOf(e.compiled))
 	}
 	if err := v.save(record, e.compiled); err != nil {
 		return err

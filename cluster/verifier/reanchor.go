@@ -95,7 +95,7 @@ func (v *Verifier) moveAnchor(order reanchorOrder) (*signing.Trust, error) {
 		"from", moved.From.String(), "commit", moved.Commit.String(), "trust_version", trust.Version)
 	record.Position, record.Digest, record.TrustVersion, record.MaxAge = position, digest, trust.Version, trust.MaxAge
 	record.Signers, record.Pending = nil, nil
-	record.Units = judgeAgain(record.Units, trust)
+	record.Units = judgeAgain(record.Units, trust, v.compiledOf(nil))
 	record.Reanchors = append(record.Reanchors[:len(record.Reanchors):len(record.Reanchors)], moved)
 	// What was claimed meanwhile, and refused for leading elsewhere, is judged
 	// again.

@@ -2,9 +2,9 @@ package verifier
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/signing"
@@ -57,8 +57,10 @@ func TestReanchorByTheOperator(t *testing.T) {
 		}
 	}
 
-	b.run()
-	trust, err := b.Reanchor(t.Context(), b.objects, anchor, "uid:7")
+	order := func(commit signing.Hash) (*signing.Trust, error) {
+		return b.reanchor(reanchorOrder{src: b.objects, commit: commit, by: "uid:7"})
+	}
+	trust, err := order(anchor)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,15 +81,19 @@ func TestReanchorByTheOperator(t *testing.T) {
 	if last := b.LastRefused(); last == nil || last.Reason == ReasonReanchored {
 		t.Errorf("status would show %+v as refused", last)
 	}
-	if _, err := b.Reanchor(t.Context(), b.objects, anchor, "uid:7"); err == nil {
+	if _, err := order(anchor); err == nil {
 		t.Error("moved to where it is")
 	}
-	if _, err := b.Reanchor(t.Context(), b.objects, signing.Hash{1}, "uid:7"); err == nil {
+	if _, err := order(signing.Hash{1}); err == nil {
 		t.Error("moved to a commit that is not there")
 	}
 
-	// The claim that was refused is judged again once its digest is that of the
-	// new position; the other node refuses it as before.
+	// What was refused is judged again from the new pin, and is refused again for
+	// its digest alone; the next claim is good. The other node refuses all of it.
+	b.judgeAll()
+	if refusal := b.Record().Refusal; refusal == nil || refusal.Reason != ReasonDigest {
+		t.Errorf("refusal %+v", refusal)
+	}
 	next := b.deploy(b.mallory, "shop", "nginx:3")
 	if err := b.objects.Put(allObjects(t.Context(), t, b.repo.Dir)); err != nil {
 		t.Fatal(err)
@@ -98,10 +104,11 @@ func TestReanchorByTheOperator(t *testing.T) {
 	}
 	b.load()
 	b.assert(next, func(c *cluster.Claim) { c.Digest = e.Digest })
+	b.judgeAll()
 	other.catchUp(b)
-	rig.Eventually(t, 30*time.Second, "the claim to be accepted", func(context.Context) (bool, string) {
-		return b.View().Commit == next, b.View().Commit.String()
-	})
+	if b.Record().Position.Commit != next {
+		t.Fatalf("accepted %s: %+v", b.Record().Position.Commit, b.Record().Refusal)
+	}
 	if b.image("shop") != "nginx:3" || len(b.View().Deployments) != 1 {
 		t.Errorf("runs %v", b.View().Deployments)
 	}
@@ -117,5 +124,26 @@ func TestReanchorByTheOperator(t *testing.T) {
 	spec := b.View().Deployments["shop"].Desired.Service("web").SpecHash
 	if proof, err := b.Prove("shop", "web", next, spec); err != nil || proof.Signers[0].Signer != "mallory" {
 		t.Errorf("proof %+v: %v", proof, err)
+	}
+}
+
+// TestReanchorWhileRunning: the order is taken by Run, which judges on from
+// there, and its caller is answered or gives up.
+func TestReanchorWhileRunning(t *testing.T) {
+	b := newBench(t)
+	b.claim(b.deploy(b.alice, "shop", "nginx:1"), nil)
+	anchor := b.rewritten(b.mallory)
+	b.load()
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.Reanchor(stopped, b.objects, anchor, "uid:7"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	b.run()
+	if _, err := b.Reanchor(t.Context(), b.objects, anchor, "uid:7"); err != nil {
+		t.Fatal(err)
+	}
+	if commit := b.Record().Position.Commit; commit != anchor {
+		t.Errorf("pinned %s, want %s", commit, anchor)
 	}
 }

@@ -2,8 +2,10 @@ package verifier
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
 
@@ -28,26 +30,35 @@ func (p *Pin) unit() signing.Unit {
 	return signing.Unit{Revision: p.Revision, Tree: p.Tree, At: p.At, Signers: p.Signers, Grounds: p.Grounds}
 }
 
-// judgedAgain returns the pin with its standing under a policy.
-func (p *Pin) judgedAgain(name string, trust *signing.Trust) *Pin {
+// judgedAgain returns the pin with its standing under a policy. Content is what
+// it compiles to, nil when that is not at hand.
+func (p *Pin) judgedAgain(name string, trust *signing.Trust, content *desired.Deployment) *Pin {
 	if p == nil {
 		return nil
 	}
 	judged := *p
 	judged.Standing = nil
-	if s := trust.Judge(name, p.unit()); s.Outdated || s.Suspect {
+	s := trust.Judge(name, p.unit())
+	if content != nil {
+		if err := Outdated(trust, content); err != nil {
+			s.Outdated = true
+			s.Reason = strings.TrimPrefix(s.Reason+"; "+err.Error(), "; ")
+		}
+	}
+	if s.Outdated || s.Suspect {
 		judged.Standing = &Standing{Outdated: s.Outdated, Suspect: s.Suspect, Reason: s.Reason}
 	}
 	return &judged
 }
 
 // judgeAgain works out how all that is active stands under a policy that has
-// just come into force. Nothing is torn down for it.
-func judgeAgain(units map[string]UnitRecord, trust *signing.Trust) map[string]UnitRecord {
+// just come into force. Nothing is torn down for it. Content gives what a pin
+// compiles to.
+func judgeAgain(units map[string]UnitRecord, trust *signing.Trust, content func(name string, pin *Pin) *desired.Deployment) map[string]UnitRecord {
 	judged := maps.Clone(units)
 	for name, unit := range judged {
-		unit.Active = unit.Active.judgedAgain(name, trust)
-		unit.Previous = unit.Previous.judgedAgain(name, trust)
+		unit.Active = unit.Active.judgedAgain(name, trust, content(name, unit.Active))
+		unit.Previous = unit.Previous.judgedAgain(name, trust, content(name, unit.Previous))
 		judged[name] = unit
 	}
 	return judged

@@ -59,6 +59,9 @@ type Record struct {
 	Floor *Floor `json:"floor,omitempty"`
 	// Units holds what runs of each unit.
 	Units map[string]UnitRecord `json:"units,omitempty"`
+	// Prune holds the volumes that a signed commit gave up for removal, the
+	// oldest first. No checkpoint carries it: a node that joins removes nothing.
+	Prune []cluster.PrunedVolume `json:"prune,omitempty"`
 	// Pending and Refusal are shown in status.
 	Pending []signing.Pending `json:"pending,omitempty"`
 	Refusal *signing.Refusal  `json:"refusal,omitempty"`

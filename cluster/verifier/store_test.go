@@ -47,6 +47,7 @@ func sampleRecord() *Record {
 		Units: map[string]UnitRecord{"shop": {
 			Active: pin, Previous: pin, Invalid: &InvalidPin{Revision: signing.Hash{8}, Tree: signing.Hash{9}, Reason: "compose.yaml:3"},
 		}},
+		Prune:   []cluster.PrunedVolume{{Deployment: "old", Volume: "data", Engine: "jaco_old_data", Revision: signing.Hash{18}}},
 		Pending: []signing.Pending{{Unit: "blog", Revision: signing.Hash{10}, Need: 1, Eligible: []string{"bob"}}},
 		Refusal: &signing.Refusal{Commit: signing.Hash{11}, Reason: signing.ReasonUnsigned, Detail: "no signature"},
 		Heard:   &Heard{Index: 81, At: time.Date(2026, 11, 23, 12, 5, 0, 0, time.UTC)},

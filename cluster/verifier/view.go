@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
 )
 
@@ -14,7 +15,7 @@ func (v *Verifier) publish(record Record, fresh map[contentKey]*compiled) error 
 	view := &cluster.View{
 		Claim: record.Claim, ClaimIndex: record.Accepted.Index, Commit: record.Position.Commit, Signers: record.Signers, Anchor: record.Anchor,
 		TrustVersion: record.TrustVersion, Advanced: record.Advanced, MaxAge: record.MaxAge, Deployments: map[string]*cluster.Accepted{},
-		Pending: record.Pending, Refusal: record.Refusal,
+		Pending: record.Pending, Refusal: record.Refusal, Prune: record.Prune,
 	}
 	for name, unit := range record.Units {
 		if name == signing.ClusterUnit {
@@ -97,7 +98,9 @@ func (v *Verifier) content(name string, tree signing.Hash, fresh, known map[cont
 	}
 	if result == nil {
 		var err error
-		if result, err = compileUnit(v.config.Objects, name, tree); err != nil {
+		// It was accepted under the policy of its time and runs on whatever the
+		// present one says; Outdated tells.
+		if result, err = compileUnit(v.config.Objects, name, tree, desired.Options{Ungated: true}); err != nil {
 			return nil, fmt.Errorf("read accepted content of %s: %w", name, err)
 		}
 	}

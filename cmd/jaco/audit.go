@@ -272,6 +272,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 
 func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 	var file, anchor, repo string
+	var reanchors []string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Re-verify the whole history from signatures alone",
@@ -286,6 +287,13 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 			options, err := verifyOptions(anchor)
 			if err != nil {
 				return err
+			}
+			for _, commit := range reanchors {
+				named, err := verifyOptions(commit)
+				if err != nil || named.Anchor == nil {
+					return usagef("--reanchor %s: the full hash is needed", commit)
+				}
+				options.Reanchors = append(options.Reanchors, *named.Anchor)
 			}
 			bundle, err := openBundle(cmd, global, file, &options)
 			if err != nil {
@@ -308,6 +316,7 @@ func newAuditVerify(global *globals, flags *auditFlags) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "bundle", "", "a file that `jaco audit export` wrote; without it the local node's log is verified")
+	cmd.Flags().StringArrayVar(&reanchors, "reanchor", nil, "a commit to which operators moved their nodes by hand (`jaco bootstrap reanchor`) and that you trust; may be repeated")
 	cmd.Flags().StringVar(&repo, "repo", "", "a clone of the fleet repository to compare with; this needs the git program")
 	cmd.Flags().StringVar(&anchor, "anchor", "", "the commit that was pinned at init; without it a bundle is only checked for consistency")
 	return cmd

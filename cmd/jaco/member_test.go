@@ -165,6 +165,11 @@ func (m *fakeMember) Trace(id string) (*cluster.TraceReport, error) {
 	}, nil
 }
 
+// Plan implements rpc.Member: it plans on a cluster that runs the deployment web.
+func (m *fakeMember) Plan(ctx context.Context, files []rpc.PlanFile) ([]byte, error) {
+	return planFor(ctx, files)
+}
+
 // Export implements rpc.Member.
 func (m *fakeMember) Export(_ context.Context, w io.Writer) error {
 	_, err := w.Write(m.signed.bundle)

@@ -53,10 +53,7 @@ func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash,
 	if err != nil {
 		return nil, err
 	}
-	// What the range stops at is said as all tags have it: tags of a trust change,
-	// or of an order to go to another history, count for nothing until there are
-	// enough of them, and who signed the first must not be asked again.
-	refusal, awaits := e.Verdict.Refusal, e.Awaits()
+	awaits := e.Awaits() // who has signed what still waits counts for this alone
 	if counted := e.Tags(); len(counted) < len(tags) {
 		recorder = signing.NewRecorder(src)
 		if e, err = j.verifier.Evaluate(recorder, tip, counted); err != nil {
@@ -68,7 +65,7 @@ func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash,
 	}
 	return &gitsync.Evaluation{
 		From: e.From.Commit, To: e.Verdict.Position.Commit, Moved: e.Moved(),
-		Refusal: refusal, Awaits: awaits, Evidence: recorder.IDs(), Token: e,
+		Refusal: e.Verdict.Refusal, Awaits: awaits, Evidence: recorder.IDs(), Token: e,
 	}, nil
 }
 
@@ -136,7 +133,8 @@ func (m *member) waitJudged(ctx context.Context, number uint64) error {
 }
 
 // newEvents tells what a claim brought that people should know: deployments
-// that do not compile, and units that wait for a signature.
+// that do not compile, what a new policy would not approve again, and units that
+// wait for a signature.
 func newEvents(before, after *verifier.Record) []cluster.Event {
 	var events []cluster.Event
 	for _, name := range slices.Sorted(maps.Keys(after.Units)) {
@@ -147,6 +145,7 @@ func newEvents(before, after *verifier.Record) []cluster.Event {
 			})
 		}
 	}
+	events = append(events, outdatedEvents(before, after)...)
 	waiting := map[string]signing.Hash{}
 	for _, p := range before.Pending {
 		waiting[p.Unit] = p.Revision
@@ -157,6 +156,22 @@ func newEvents(before, after *verifier.Record) []cluster.Event {
 				Type: cluster.EventAwaitingApproval, Deployment: p.Unit, Revision: p.Revision, Message: p.Reason,
 			})
 		}
+	}
+	return events
+}
+
+// outdatedEvents tells which of what runs stands worse under the policy than
+// before the claim.
+func outdatedEvents(before, after *verifier.Record) []cluster.Event {
+	var events []cluster.Event
+	for _, name := range slices.Sorted(maps.Keys(after.Units)) {
+		pin, old := after.Units[name].Active, before.Units[name].Active
+		if pin == nil || pin.Standing == nil || old != nil && old.Standing != nil && *old.Standing == *pin.Standing {
+			continue
+		}
+		events = append(events, cluster.Event{
+			Type: cluster.EventPolicyOutdated, Deployment: name, Revision: pin.Revision, Message: pin.Standing.Reason,
+		})
 	}
 	return events
 }

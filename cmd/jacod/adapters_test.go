@@ -117,6 +117,14 @@ func TestNewEvents(t *testing.T) {
 	waitEvent := func(unit string, revision byte) cluster.Event {
 		return cluster.Event{Type: cluster.EventAwaitingApproval, Deployment: unit, Revision: signing.Hash{revision}, Message: "needs bob"}
 	}
+	active := func(reason string) verifier.UnitRecord {
+		pin := &verifier.Pin{Revision: signing.Hash{7}}
+		if reason != "" {
+			pin.Standing = &verifier.Standing{Outdated: true, Reason: reason}
+		}
+		return verifier.UnitRecord{Active: pin}
+	}
+	outdatedEvent := cluster.Event{Type: cluster.EventPolicyOutdated, Deployment: "shop", Revision: signing.Hash{7}, Message: "1 of 2 approvals"}
 	type units = map[string]verifier.UnitRecord
 	for _, test := range []struct {
 		name          string
@@ -130,6 +138,9 @@ func TestNewEvents(t *testing.T) {
 		{"mended", verifier.Record{Units: units{"shop": invalid(1)}}, verifier.Record{Units: units{"shop": {}}}, nil},
 		{"in order", verifier.Record{}, verifier.Record{Units: units{"c": invalid(3), "a": invalid(1), "b": invalid(2)}},
 			[]cluster.Event{invalidEvent("a", 1), invalidEvent("b", 2), invalidEvent("c", 3)}},
+		{"outdated", verifier.Record{Units: units{"shop": active("")}}, verifier.Record{Units: units{"shop": active("1 of 2 approvals")}}, []cluster.Event{outdatedEvent}},
+		{"outdated as before", verifier.Record{Units: units{"shop": active("x")}}, verifier.Record{Units: units{"shop": active("x")}}, nil},
+		{"good again", verifier.Record{Units: units{"shop": active("x")}}, verifier.Record{Units: units{"shop": active("")}}, nil},
 		{"waits", verifier.Record{}, verifier.Record{Pending: []signing.Pending{waiting("shop", 1)}}, []cluster.Event{waitEvent("shop", 1)}},
 		{"waits as before", verifier.Record{Pending: []signing.Pending{waiting("shop", 1)}}, verifier.Record{Pending: []signing.Pending{waiting("shop", 1)}}, nil},
 		{"waits with more", verifier.Record{Pending: []signing.Pending{waiting("shop", 1)}},

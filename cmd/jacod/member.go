@@ -63,6 +63,7 @@ type member struct {
 	current    chan struct{}
 	setCurrent sync.Once
 	misbehaved chan struct{}
+	planning   chan struct{} // holds a token while a plan is made for a reader
 }
 
 // newIdentityStore opens the node's keys.
@@ -76,7 +77,7 @@ func openMember(ctx context.Context, config Config, logger *slog.Logger, clock f
 	m := &member{
 		config: config, info: info, logger: logger, clock: clock, operator: operator,
 		current: make(chan struct{}), misbehaved: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
-		pokes: make(chan struct{}, 1),
+		pokes: make(chan struct{}, 1), planning: make(chan struct{}, 1),
 	}
 	m.saved.Store(&info)
 	m.peers = rpc.NewPeers(m.peerConfig, logger.With("component", "peers"))

@@ -36,10 +36,11 @@ type play struct {
 	bob *rig.Repo
 }
 
-// files are a deployment of one service that is told apart by its message.
+// files are a deployment of one service with one replica, so that a rolling
+// update is one step, told apart by its message.
 func files(deployment, message string) map[string]string {
 	return map[string]string{stage.Path(deployment): stage.Compose(stage.Service{
-		Name: "web", Tag: "1", Replicas: 3, Env: map[string]string{"MESSAGE": message},
+		Name: "web", Tag: "1", Replicas: 1, Env: map[string]string{"MESSAGE": message},
 	})}
 }
 
@@ -80,7 +81,7 @@ func TestApprovals(t *testing.T) {
 	// Bob runs what status printed. Nothing else is pushed.
 	took := p.approve()
 	p.runs("production")
-	t.Logf("production ran %s after the webhook", took.Round(10*time.Millisecond))
+	t.Logf("production ran whole %s after the webhook", took.Round(10*time.Millisecond))
 	c.Settle(deployTime)
 	for _, d := range p.Any().Status().Deployments {
 		if want := []string{"alice", "bob"}; d.Name == "production" && !slices.Equal(d.Signers, want) {

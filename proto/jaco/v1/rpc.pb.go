@@ -753,6 +753,114 @@ func (x *ExportResponse) GetChunk() []byte {
 	return nil
 }
 
+// PlanRequest is a part of one file of a working tree.
+type PlanRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From the top of the tree, with slashes. Empty: the message goes on with the
+	// file before.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// "file", "executable" or "symlink".
+	Mode          string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	Chunk         []byte `protobuf:"bytes,3,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRequest) Reset() {
+	*x = PlanRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRequest) ProtoMessage() {}
+
+func (x *PlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
+func (*PlanRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PlanRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PlanRequest) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *PlanRequest) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+type PlanResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PlanJson      []byte                 `protobuf:"bytes,1,opt,name=plan_json,json=planJson,proto3" json:"plan_json,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanResponse) Reset() {
+	*x = PlanResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanResponse) ProtoMessage() {}
+
+func (x *PlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
+func (*PlanResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PlanResponse) GetPlanJson() []byte {
+	if x != nil {
+		return x.PlanJson
+	}
+	return nil
+}
+
 type LogsRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Deployment string                 `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
@@ -768,7 +876,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[13]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +888,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[13]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +901,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{13}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LogsRequest) GetDeployment() string {
@@ -845,7 +953,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[14]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +965,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[14]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +978,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{14}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LogsResponse) GetService() string {
@@ -931,7 +1039,7 @@ type IssueTokenRequest struct {
 
 func (x *IssueTokenRequest) Reset() {
 	*x = IssueTokenRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -943,7 +1051,7 @@ func (x *IssueTokenRequest) String() string {
 func (*IssueTokenRequest) ProtoMessage() {}
 
 func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[15]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -956,7 +1064,7 @@ func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueTokenRequest.ProtoReflect.Descriptor instead.
 func (*IssueTokenRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{15}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *IssueTokenRequest) GetKind() string {
@@ -999,7 +1107,7 @@ type IssueTokenResponse struct {
 
 func (x *IssueTokenResponse) Reset() {
 	*x = IssueTokenResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1119,7 @@ func (x *IssueTokenResponse) String() string {
 func (*IssueTokenResponse) ProtoMessage() {}
 
 func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[16]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1132,7 @@ func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IssueTokenResponse.ProtoReflect.Descriptor instead.
 func (*IssueTokenResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{16}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *IssueTokenResponse) GetToken() string {
@@ -1059,7 +1167,7 @@ type JoinClusterRequest struct {
 
 func (x *JoinClusterRequest) Reset() {
 	*x = JoinClusterRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1179,7 @@ func (x *JoinClusterRequest) String() string {
 func (*JoinClusterRequest) ProtoMessage() {}
 
 func (x *JoinClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[17]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1192,7 @@ func (x *JoinClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinClusterRequest.ProtoReflect.Descriptor instead.
 func (*JoinClusterRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{17}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinClusterRequest) GetServer() string {
@@ -1114,7 +1222,7 @@ type JoinClusterResponse struct {
 
 func (x *JoinClusterResponse) Reset() {
 	*x = JoinClusterResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1234,7 @@ func (x *JoinClusterResponse) String() string {
 func (*JoinClusterResponse) ProtoMessage() {}
 
 func (x *JoinClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[18]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1247,7 @@ func (x *JoinClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinClusterResponse.ProtoReflect.Descriptor instead.
 func (*JoinClusterResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{18}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinClusterResponse) GetClusterId() string {
@@ -1180,7 +1288,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1300,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[19]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1313,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{19}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ProposeRequest) GetEntry() []byte {
@@ -1228,7 +1336,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1348,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[20]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1361,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{20}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProposeResponse) GetIndex() uint64 {
@@ -1287,7 +1395,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1407,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1420,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HeartbeatRequest) GetHeartbeatJson() []byte {
@@ -1332,7 +1440,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1452,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1465,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *HeartbeatResponse) GetTime() *timestamppb.Timestamp {
@@ -1375,7 +1483,7 @@ type SoftRequest struct {
 
 func (x *SoftRequest) Reset() {
 	*x = SoftRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1495,7 @@ func (x *SoftRequest) String() string {
 func (*SoftRequest) ProtoMessage() {}
 
 func (x *SoftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1508,7 @@ func (x *SoftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftRequest.ProtoReflect.Descriptor instead.
 func (*SoftRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
 }
 
 type SoftResponse struct {
@@ -1413,7 +1521,7 @@ type SoftResponse struct {
 
 func (x *SoftResponse) Reset() {
 	*x = SoftResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1533,7 @@ func (x *SoftResponse) String() string {
 func (*SoftResponse) ProtoMessage() {}
 
 func (x *SoftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1546,7 @@ func (x *SoftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftResponse.ProtoReflect.Descriptor instead.
 func (*SoftResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SoftResponse) GetSoftJson() []byte {
@@ -1456,7 +1564,7 @@ type PokeRequest struct {
 
 func (x *PokeRequest) Reset() {
 	*x = PokeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1576,7 @@ func (x *PokeRequest) String() string {
 func (*PokeRequest) ProtoMessage() {}
 
 func (x *PokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1589,7 @@ func (x *PokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeRequest.ProtoReflect.Descriptor instead.
 func (*PokeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
 }
 
 type PokeResponse struct {
@@ -1492,7 +1600,7 @@ type PokeResponse struct {
 
 func (x *PokeResponse) Reset() {
 	*x = PokeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1612,7 @@ func (x *PokeResponse) String() string {
 func (*PokeResponse) ProtoMessage() {}
 
 func (x *PokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1625,7 @@ func (x *PokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeResponse.ProtoReflect.Descriptor instead.
 func (*PokeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
 }
 
 type ProbeRequest struct {
@@ -1529,7 +1637,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1649,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1662,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProbeRequest) GetNode() string {
@@ -1573,7 +1681,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1693,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1706,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProbeResponse) GetAnswers() bool {
@@ -1619,7 +1727,7 @@ type SegmentRequest struct {
 
 func (x *SegmentRequest) Reset() {
 	*x = SegmentRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1631,7 +1739,7 @@ func (x *SegmentRequest) String() string {
 func (*SegmentRequest) ProtoMessage() {}
 
 func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1644,7 +1752,7 @@ func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentRequest.ProtoReflect.Descriptor instead.
 func (*SegmentRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SegmentRequest) GetFirst() uint64 {
@@ -1670,7 +1778,7 @@ type SegmentResponse struct {
 
 func (x *SegmentResponse) Reset() {
 	*x = SegmentResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1790,7 @@ func (x *SegmentResponse) String() string {
 func (*SegmentResponse) ProtoMessage() {}
 
 func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1803,7 @@ func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentResponse.ProtoReflect.Descriptor instead.
 func (*SegmentResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SegmentResponse) GetChunk() []byte {
@@ -1715,7 +1823,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1835,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1848,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HelloRequest) GetTokenId() string {
@@ -1765,7 +1873,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +1885,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +1898,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *HelloResponse) GetClusterId() string {
@@ -1849,7 +1957,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1969,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1982,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinRequest) GetTokenId() string {
@@ -1945,7 +2053,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2065,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2078,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -2000,7 +2108,7 @@ type MemberKey struct {
 
 func (x *MemberKey) Reset() {
 	*x = MemberKey{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2120,7 @@ func (x *MemberKey) String() string {
 func (*MemberKey) ProtoMessage() {}
 
 func (x *MemberKey) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2133,7 @@ func (x *MemberKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberKey.ProtoReflect.Descriptor instead.
 func (*MemberKey) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MemberKey) GetName() string {
@@ -2057,7 +2165,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2177,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2190,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 type RenewResponse struct {
@@ -2094,7 +2202,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2214,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2227,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -2138,7 +2246,7 @@ type ReanchorRequest struct {
 
 func (x *ReanchorRequest) Reset() {
 	*x = ReanchorRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2258,7 @@ func (x *ReanchorRequest) String() string {
 func (*ReanchorRequest) ProtoMessage() {}
 
 func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2271,7 @@ func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorRequest.ProtoReflect.Descriptor instead.
 func (*ReanchorRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{38}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReanchorRequest) GetCommit() []byte {
@@ -2185,7 +2293,7 @@ type ReanchorResponse struct {
 
 func (x *ReanchorResponse) Reset() {
 	*x = ReanchorResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2305,7 @@ func (x *ReanchorResponse) String() string {
 func (*ReanchorResponse) ProtoMessage() {}
 
 func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2318,7 @@ func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorResponse.ProtoReflect.Descriptor instead.
 func (*ReanchorResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{39}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReanchorResponse) GetTrustVersion() int64 {
@@ -2289,7 +2397,13 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"trace_json\x18\x01 \x01(\fR\ttraceJson\"\x0f\n" +
 	"\rExportRequest\"&\n" +
 	"\x0eExportResponse\x12\x14\n" +
-	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"\xa5\x01\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"K\n" +
+	"\vPlanRequest\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x14\n" +
+	"\x05chunk\x18\x03 \x01(\fR\x05chunk\"+\n" +
+	"\fPlanResponse\x12\x1b\n" +
+	"\tplan_json\x18\x01 \x01(\fR\bplanJson\"\xa5\x01\n" +
 	"\vLogsRequest\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +
@@ -2387,7 +2501,7 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x10ReanchorResponse\x12#\n" +
 	"\rtrust_version\x18\x01 \x01(\x03R\ftrustVersion\x12\x12\n" +
 	"\x04root\x18\x02 \x03(\tR\x04root\x12\x14\n" +
-	"\x05lines\x18\x03 \x03(\tR\x05lines2\xf1\x04\n" +
+	"\x05lines\x18\x03 \x03(\tR\x05lines2\xa8\x05\n" +
 	"\aControl\x123\n" +
 	"\x04Init\x12\x14.jaco.v1.InitRequest\x1a\x15.jaco.v1.InitResponse\x12;\n" +
 	"\x06Status\x12\x16.jaco.v1.StatusRequest\x1a\x17.jaco.v1.StatusResponse0\x01\x12<\n" +
@@ -2398,7 +2512,8 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01\x12E\n" +
 	"\n" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x12H\n" +
-	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x12?\n" +
+	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x125\n" +
+	"\x04Plan\x12\x14.jaco.v1.PlanRequest\x1a\x15.jaco.v1.PlanResponse(\x01\x12?\n" +
 	"\bReanchor\x12\x18.jaco.v1.ReanchorRequest\x1a\x19.jaco.v1.ReanchorResponse2\xdb\x04\n" +
 	"\x04Peer\x12<\n" +
 	"\aPropose\x12\x17.jaco.v1.ProposeRequest\x1a\x18.jaco.v1.ProposeResponse\x12B\n" +
@@ -2429,7 +2544,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2444,91 +2559,95 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*TraceResponse)(nil),         // 10: jaco.v1.TraceResponse
 	(*ExportRequest)(nil),         // 11: jaco.v1.ExportRequest
 	(*ExportResponse)(nil),        // 12: jaco.v1.ExportResponse
-	(*LogsRequest)(nil),           // 13: jaco.v1.LogsRequest
-	(*LogsResponse)(nil),          // 14: jaco.v1.LogsResponse
-	(*IssueTokenRequest)(nil),     // 15: jaco.v1.IssueTokenRequest
-	(*IssueTokenResponse)(nil),    // 16: jaco.v1.IssueTokenResponse
-	(*JoinClusterRequest)(nil),    // 17: jaco.v1.JoinClusterRequest
-	(*JoinClusterResponse)(nil),   // 18: jaco.v1.JoinClusterResponse
-	(*ProposeRequest)(nil),        // 19: jaco.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 20: jaco.v1.ProposeResponse
-	(*HeartbeatRequest)(nil),      // 21: jaco.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),     // 22: jaco.v1.HeartbeatResponse
-	(*SoftRequest)(nil),           // 23: jaco.v1.SoftRequest
-	(*SoftResponse)(nil),          // 24: jaco.v1.SoftResponse
-	(*PokeRequest)(nil),           // 25: jaco.v1.PokeRequest
-	(*PokeResponse)(nil),          // 26: jaco.v1.PokeResponse
-	(*ProbeRequest)(nil),          // 27: jaco.v1.ProbeRequest
-	(*ProbeResponse)(nil),         // 28: jaco.v1.ProbeResponse
-	(*SegmentRequest)(nil),        // 29: jaco.v1.SegmentRequest
-	(*SegmentResponse)(nil),       // 30: jaco.v1.SegmentResponse
-	(*HelloRequest)(nil),          // 31: jaco.v1.HelloRequest
-	(*HelloResponse)(nil),         // 32: jaco.v1.HelloResponse
-	(*JoinRequest)(nil),           // 33: jaco.v1.JoinRequest
-	(*JoinResponse)(nil),          // 34: jaco.v1.JoinResponse
-	(*MemberKey)(nil),             // 35: jaco.v1.MemberKey
-	(*RenewRequest)(nil),          // 36: jaco.v1.RenewRequest
-	(*RenewResponse)(nil),         // 37: jaco.v1.RenewResponse
-	(*ReanchorRequest)(nil),       // 38: jaco.v1.ReanchorRequest
-	(*ReanchorResponse)(nil),      // 39: jaco.v1.ReanchorResponse
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*PlanRequest)(nil),           // 13: jaco.v1.PlanRequest
+	(*PlanResponse)(nil),          // 14: jaco.v1.PlanResponse
+	(*LogsRequest)(nil),           // 15: jaco.v1.LogsRequest
+	(*LogsResponse)(nil),          // 16: jaco.v1.LogsResponse
+	(*IssueTokenRequest)(nil),     // 17: jaco.v1.IssueTokenRequest
+	(*IssueTokenResponse)(nil),    // 18: jaco.v1.IssueTokenResponse
+	(*JoinClusterRequest)(nil),    // 19: jaco.v1.JoinClusterRequest
+	(*JoinClusterResponse)(nil),   // 20: jaco.v1.JoinClusterResponse
+	(*ProposeRequest)(nil),        // 21: jaco.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 22: jaco.v1.ProposeResponse
+	(*HeartbeatRequest)(nil),      // 23: jaco.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),     // 24: jaco.v1.HeartbeatResponse
+	(*SoftRequest)(nil),           // 25: jaco.v1.SoftRequest
+	(*SoftResponse)(nil),          // 26: jaco.v1.SoftResponse
+	(*PokeRequest)(nil),           // 27: jaco.v1.PokeRequest
+	(*PokeResponse)(nil),          // 28: jaco.v1.PokeResponse
+	(*ProbeRequest)(nil),          // 29: jaco.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 30: jaco.v1.ProbeResponse
+	(*SegmentRequest)(nil),        // 31: jaco.v1.SegmentRequest
+	(*SegmentResponse)(nil),       // 32: jaco.v1.SegmentResponse
+	(*HelloRequest)(nil),          // 33: jaco.v1.HelloRequest
+	(*HelloResponse)(nil),         // 34: jaco.v1.HelloResponse
+	(*JoinRequest)(nil),           // 35: jaco.v1.JoinRequest
+	(*JoinResponse)(nil),          // 36: jaco.v1.JoinResponse
+	(*MemberKey)(nil),             // 37: jaco.v1.MemberKey
+	(*RenewRequest)(nil),          // 38: jaco.v1.RenewRequest
+	(*RenewResponse)(nil),         // 39: jaco.v1.RenewResponse
+	(*ReanchorRequest)(nil),       // 40: jaco.v1.ReanchorRequest
+	(*ReanchorResponse)(nil),      // 41: jaco.v1.ReanchorResponse
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	40, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	40, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
+	42, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	42, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	42, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	42, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	37, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
 	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
 	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
 	5,  // 9: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
 	7,  // 10: jaco.v1.Control.Audit:input_type -> jaco.v1.AuditRequest
 	9,  // 11: jaco.v1.Control.Trace:input_type -> jaco.v1.TraceRequest
 	11, // 12: jaco.v1.Control.Export:input_type -> jaco.v1.ExportRequest
-	13, // 13: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
-	15, // 14: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	17, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
-	38, // 16: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
-	19, // 17: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
-	21, // 18: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
-	23, // 19: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
-	25, // 20: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
-	5,  // 21: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
-	27, // 22: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
-	13, // 23: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
-	29, // 24: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
-	15, // 25: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	33, // 26: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
-	31, // 27: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
-	33, // 28: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
-	36, // 29: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 30: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 31: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 32: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 33: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 34: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 35: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	14, // 36: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	16, // 37: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	18, // 38: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	39, // 39: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
-	20, // 40: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	22, // 41: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	24, // 42: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	26, // 43: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 44: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	28, // 45: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	14, // 46: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	30, // 47: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	16, // 48: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	34, // 49: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	32, // 50: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	34, // 51: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	37, // 52: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	30, // [30:53] is the sub-list for method output_type
-	7,  // [7:30] is the sub-list for method input_type
+	15, // 13: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
+	17, // 14: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	19, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
+	13, // 16: jaco.v1.Control.Plan:input_type -> jaco.v1.PlanRequest
+	40, // 17: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
+	21, // 18: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	23, // 19: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	25, // 20: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	27, // 21: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 22: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	29, // 23: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	15, // 24: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	31, // 25: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	17, // 26: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	35, // 27: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	33, // 28: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	35, // 29: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	38, // 30: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 31: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 32: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 33: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 34: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 35: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 36: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	16, // 37: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	18, // 38: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	20, // 39: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	14, // 40: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
+	41, // 41: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
+	22, // 42: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	24, // 43: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	26, // 44: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	28, // 45: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 46: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	30, // 47: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	16, // 48: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	32, // 49: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	18, // 50: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	36, // 51: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	34, // 52: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	36, // 53: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	39, // 54: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	31, // [31:55] is the sub-list for method output_type
+	7,  // [7:31] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -2545,7 +2664,7 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -28,6 +28,7 @@ const (
 	Control_Logs_FullMethodName        = "/jaco.v1.Control/Logs"
 	Control_IssueToken_FullMethodName  = "/jaco.v1.Control/IssueToken"
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
+	Control_Plan_FullMethodName        = "/jaco.v1.Control/Plan"
 	Control_Reanchor_FullMethodName    = "/jaco.v1.Control/Reanchor"
 )
 
@@ -58,6 +59,9 @@ type ControlClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(ctx context.Context, in *JoinClusterRequest, opts ...grpc.CallOption) (*JoinClusterResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error)
 	// Reanchor moves the pin of this node, and of no other, to a commit of a
 	// rewritten history.
 	Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error)
@@ -197,6 +201,19 @@ func (c *controlClient) JoinCluster(ctx context.Context, in *JoinClusterRequest,
 	return out, nil
 }
 
+func (c *controlClient) Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[4], Control_Plan_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[PlanRequest, PlanResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanClient = grpc.ClientStreamingClient[PlanRequest, PlanResponse]
+
 func (c *controlClient) Reanchor(ctx context.Context, in *ReanchorRequest, opts ...grpc.CallOption) (*ReanchorResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReanchorResponse)
@@ -234,6 +251,9 @@ type ControlServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error)
+	// Plan says what the cluster would do with the files that are sent. It
+	// changes nothing.
+	Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error
 	// Reanchor moves the pin of this node, and of no other, to a commit of a
 	// rewritten history.
 	Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error)
@@ -273,6 +293,9 @@ func (UnimplementedControlServer) IssueToken(context.Context, *IssueTokenRequest
 }
 func (UnimplementedControlServer) JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinCluster not implemented")
+}
+func (UnimplementedControlServer) Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error {
+	return status.Error(codes.Unimplemented, "method Plan not implemented")
 }
 func (UnimplementedControlServer) Reanchor(context.Context, *ReanchorRequest) (*ReanchorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Reanchor not implemented")
@@ -432,6 +455,13 @@ func _Control_JoinCluster_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Plan_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(ControlServer).Plan(&grpc.GenericServerStream[PlanRequest, PlanResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Control_PlanServer = grpc.ClientStreamingServer[PlanRequest, PlanResponse]
+
 func _Control_Reanchor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReanchorRequest)
 	if err := dec(in); err != nil {
@@ -502,6 +532,11 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Logs",
 			Handler:       _Control_Logs_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Plan",
+			Handler:       _Control_Plan_Handler,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "jaco/v1/rpc.proto",
