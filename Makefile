@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig engine stage push refusals approvals rotation plan attacks cluster crash idle badinput forged-leader faults idle-cluster
+SUITES   := rig engine stage push refusals approvals rotation plan secrets attacks cluster crash idle badinput forged-leader faults idle-cluster
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go

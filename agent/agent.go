@@ -70,6 +70,9 @@ type Deps struct {
 	State    State
 	Views    Views
 	Reporter Reporter
+	// Keys and SecretFiles are for what is encrypted in the fleet repository.
+	Keys        Keys
+	SecretFiles SecretFiles
 	// Ready is closed once the local state is current: before that, old
 	// assignments would be started and new containers taken for strays. Whoever
 	// wires the agent decides when a state without quorum is current enough.
@@ -157,7 +160,7 @@ func New(deps Deps, cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	if deps.Engine == nil || deps.State == nil || deps.Views == nil || deps.Reporter == nil ||
-		deps.Ready == nil || deps.Log == nil {
+		deps.Keys == nil || deps.SecretFiles == nil || deps.Ready == nil || deps.Log == nil {
 		return nil, errors.New("agent: a dependency is missing")
 	}
 	return &Agent{Deps: deps, cfg: cfg}, nil

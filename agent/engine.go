@@ -57,8 +57,9 @@ type Engine interface {
 	// Image returns what a reference stands for on this engine, without asking
 	// a registry. ErrNotFound: it is not there.
 	Image(ctx context.Context, reference string) (Image, error)
-	// Pull fetches an image; progress is discarded.
-	Pull(ctx context.Context, reference string) error
+	// Pull fetches an image, in the name of the account unless that is nil;
+	// progress is discarded.
+	Pull(ctx context.Context, reference string, account *Account) error
 	// EnsureNetwork makes the bridge network unless it exists. ErrForeign: the
 	// name belongs to a network without this cluster's label. A network that
 	// exists otherwise than asked for is replaced, or an error when in use. An
@@ -184,7 +185,8 @@ type Volume struct {
 }
 
 // ContainerSpec is everything that Create needs: the accepted container of a
-// service and the names that it gets on this engine.
+// service and the names that it gets on this engine. Its environment holds
+// decrypted values: it is never printed.
 type ContainerSpec struct {
 	Name      string
 	Labels    map[string]string // JACO's; they win over the user's
@@ -193,6 +195,8 @@ type ContainerSpec struct {
 	Networks []desired.Attachment
 	// Volumes maps the volumes that Container.Mounts names to the engine's names.
 	Volumes map[string]string
+	// Secrets are mounted read-only, in the place of Container.Secrets.
+	Secrets []SecretMount
 }
 
 // EventAction is what happened.

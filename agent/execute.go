@@ -21,20 +21,25 @@ type executor struct {
 	cluster string
 	put     func(message)
 	prep    *preparer
+	secrets *secretKeeper
 	starts  chan struct{} // slots for create and start
 	stops   chan struct{} // slots for the rest
 	wg      sync.WaitGroup
 }
 
 func newExecutor(a *Agent, put func(message)) *executor {
+	secrets := newSecretKeeper(a.Keys, a.SecretFiles)
 	return &executor{
 		engine:  a.Engine,
 		cfg:     a.cfg,
 		cluster: a.cfg.Cluster,
 		put:     put,
-		prep:    newPreparer(a.Engine, a.cfg),
-		starts:  make(chan struct{}, a.cfg.Workers),
-		stops:   make(chan struct{}, 4*a.cfg.Workers),
+		secrets: secrets,
+		prep: newPreparer(a.Engine, a.cfg, func(ctx context.Context, reference string) (*Account, error) {
+			return secrets.account(ctx, a.Views, reference)
+		}),
+		starts: make(chan struct{}, a.cfg.Workers),
+		stops:  make(chan struct{}, 4*a.cfg.Workers),
 	}
 }
 
@@ -97,10 +102,15 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 	if err := x.prepareNames(ctx, networks, volumes); err != nil {
 		return x.ended(ctx, d, err)
 	}
+	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
+	err = x.do(ctx, 0, func(ctx context.Context) error { return x.secrets.provide(ctx, a, &spec) })
+	if err != nil {
+		return x.ended(ctx, d, errors.Join(err, x.secrets.drop(a.replica.ID)))
+	}
 	d.networks = slices.DeleteFunc(networks, func(n Network) bool { return n.External })
 	d.volumes = slices.DeleteFunc(volumes, func(v Volume) bool { return v.External })
 	err = x.slot(ctx, x.starts, func() error {
-		id, ran, err := x.obtain(ctx, a)
+		id, ran, err := x.obtain(ctx, a, spec)
 		if err != nil {
 			return err
 		}
@@ -146,8 +156,7 @@ func (x *executor) prepareNames(ctx context.Context, networks []Network, volumes
 
 // obtain returns the replica's container: the one that an earlier start left,
 // as far as it is whole, or a new one. ran reports that it was started before.
-func (x *executor) obtain(ctx context.Context, a action) (id string, ran bool, err error) {
-	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
+func (x *executor) obtain(ctx context.Context, a action, spec ContainerSpec) (id string, ran bool, err error) {
 	if a.container != nil {
 		id, ran, err = x.adopt(ctx, a, spec)
 		if err != nil || id != "" {

@@ -37,6 +37,8 @@ type fakeEngine struct {
 	starting   map[string]string        // by image: what its containers do at once ("exit 1")
 	failing    map[string]int           // checks by the agent that will fail, by replica; none: all
 	unchecked  bool                     // containers have no healthcheck
+	pulledBy   *Account                 // the last one
+	created    map[string]ContainerSpec // by name: what was asked for last
 	doubled    []string                 // replicas that had two running containers at a time
 	began      map[string]int           // by replica: how often its process began
 }
@@ -289,13 +291,6 @@ func (h *fakeHandle) Image(ctx context.Context, reference string) (Image, error)
 	})
 }
 
-func (h *fakeHandle) Pull(ctx context.Context, reference string) error {
-	return serveErr(ctx, h, "pull", reference, fakePull, func() error {
-		h.images[reference] = Image{ID: "sha256:" + reference, Digest: reference + "@sha256:pulled"}
-		return nil
-	})
-}
-
 func (h *fakeHandle) EnsureNetwork(ctx context.Context, n Network) error {
 	return serveErr(ctx, h, "ensure-network", n.Name, fakeQuick, func() error {
 		h.networks[n.Name] = n
@@ -347,6 +342,10 @@ func (f *fakeEngine) createLocked(spec ContainerSpec) (string, error) {
 		return "", fmt.Errorf("no such image %s: %w", spec.Container.Image, ErrNotFound)
 	}
 	f.serial++
+	if f.created == nil {
+		f.created = map[string]ContainerSpec{}
+	}
+	f.created[spec.Name] = spec
 	c := &fakeContainer{image: spec.Container.Image, Container: Container{
 		ID:        fmt.Sprintf("%s-c", spec.Labels[LabelReplica]),
 		Name:      spec.Name,

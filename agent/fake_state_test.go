@@ -264,6 +264,8 @@ type world struct {
 	log    *journal
 	engine *fakeEngine
 	state  *fakeState
+	keys   *fakeKeys
+	files  *fakeFiles
 	ready  chan struct{}
 	kill   func() // the agent that runs, as kill -9 does; nil when none does
 }
@@ -277,7 +279,7 @@ func inWorld(t *testing.T, name string, scenario func(w *world)) {
 		ready := make(chan struct{})
 		close(ready)
 		w := &world{
-			t: t, log: log, engine: newFakeEngine(log), ready: ready,
+			t: t, log: log, engine: newFakeEngine(log), ready: ready, keys: &fakeKeys{}, files: &fakeFiles{held: map[string][]SecretFile{}},
 			state: &fakeState{log: log, replicas: map[string]cluster.Replica{},
 				changed: make(chan struct{}), view: accepted(rev1, shop("1", 3), nil)},
 		}
@@ -302,7 +304,7 @@ func inWorld(t *testing.T, name string, scenario func(w *world)) {
 func (w *world) start() {
 	handle := &fakeHandle{fakeEngine: w.engine, dead: make(chan struct{})}
 	a, err := New(Deps{Engine: handle, State: w.state, Views: w.state, Reporter: w.state,
-		Ready: w.ready, Log: slog.New(slog.DiscardHandler), Misbehaviour: w.state.blame}, DefaultConfig("node-1", testCluster))
+		Keys: w.keys, SecretFiles: w.files, Ready: w.ready, Log: slog.New(slog.DiscardHandler), Misbehaviour: w.state.blame}, DefaultConfig("node-1", testCluster))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -198,6 +198,11 @@ func (l *loop) forget(assigned map[string]bool, waiting map[string]time.Time) {
 	for key, since := range waiting {
 		l.update(key, func(m *memory) { m.waiting = since })
 	}
+	// Whoever has no container starts from nothing, with its files.
+	err := l.exec.secrets.sweep(func(replica string) bool { return present[replica] || l.memory[replica].busy != "" })
+	if err != nil {
+		l.Log.Error("secrets of replicas that are gone are still in memory", "error", err)
+	}
 }
 
 func (l *loop) update(key string, f func(*memory)) {

@@ -33,8 +33,10 @@ func (e *finalError) Unwrap() error { return e.err }
 // that need it: those that come while it is under way wait for the same result.
 type preparer struct {
 	engine Engine
-	cfg    Config
-	wg     sync.WaitGroup // pulls under way
+	// account says who pulls an image.
+	account func(ctx context.Context, reference string) (*Account, error)
+	cfg     Config
+	wg      sync.WaitGroup // pulls under way
 
 	mu       sync.Mutex // guards the fields below
 	images   map[imageKey]*imageJob
@@ -64,8 +66,8 @@ type imageJob struct {
 	retryAt time.Time
 }
 
-func newPreparer(e Engine, cfg Config) *preparer {
-	return &preparer{engine: e, cfg: cfg, images: map[imageKey]*imageJob{}, networks: map[string]*job{}}
+func newPreparer(e Engine, cfg Config, account func(context.Context, string) (*Account, error)) *preparer {
+	return &preparer{engine: e, account: account, cfg: cfg, images: map[imageKey]*imageJob{}, networks: map[string]*job{}}
 }
 
 // image makes sure that the image is there. A *finalError is the replica's end,
@@ -145,7 +147,11 @@ func (p *preparer) fetch(ctx context.Context, key imageKey) (Image, error) {
 	}
 	pullCtx, cancel := context.WithTimeout(ctx, p.cfg.PullTimeout)
 	defer cancel()
-	if err := p.engine.Pull(pullCtx, key.reference); err != nil {
+	account, err := p.account(pullCtx, key.reference)
+	if err != nil {
+		return Image{}, fmt.Errorf("pull %s: %w", key.reference, err)
+	}
+	if err := p.engine.Pull(pullCtx, key.reference, account); err != nil {
 		return Image{}, fmt.Errorf("pull %s: %w", key.reference, err)
 	}
 	return p.lookup(ctx, key.reference)

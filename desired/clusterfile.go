@@ -37,7 +37,7 @@ func ParseCluster(data []byte) (*Cluster, error) {
 					"windows":  notYet(rep),
 				})
 			},
-			"registries":    notYet(rep),
+			"registries":    func(e entry, name string) { cluster.Registries = readRegistries(e.value, name, rep) },
 			"ingress":       notYet(rep),
 			"rollout":       notYet(rep),
 			"placement":     notYet(rep),

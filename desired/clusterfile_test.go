@@ -58,7 +58,6 @@ prune: {max_deployments: 0}
 		problems: `cluster.yaml:4: not supported yet: nodes.n.availability: drain
 cluster.yaml:5: not supported yet: nodes.n.ingress
 cluster.yaml:6: not supported yet: nodes.m.availability: pause
-cluster.yaml:7: not supported yet: registries
 cluster.yaml:8: not supported yet: ingress
 cluster.yaml:9: not supported yet: sync.windows
 cluster.yaml:10: not supported yet: rollout

@@ -32,7 +32,6 @@ func (b *builder) container(svc types.ServiceConfig, over *overlayService) Conta
 		Image:       b.image(svc),
 		Command:     svc.Command,
 		Entrypoint:  svc.Entrypoint,
-		Environment: b.environment(svc),
 		Labels:      b.labels(svc.Labels, append(place, "labels")),
 		User:        svc.User,
 		WorkingDir:  svc.WorkingDir,
@@ -54,6 +53,9 @@ func (b *builder) container(svc types.ServiceConfig, over *overlayService) Conta
 		ShmSize:     int64(svc.ShmSize),
 		Isolation:   b.isolation(svc),
 	}
+	c.Environment, c.SecretEnvironment = b.environment(svc)
+	c.Secrets = b.secrets(svc, c.Mounts)
+	b.limitSecrets(svc.Name, &c)
 	if svc.StopGracePeriod != nil {
 		c.StopGrace = time.Duration(*svc.StopGracePeriod)
 	}
@@ -89,8 +91,9 @@ func (b *builder) refusedBuild(service string) bool {
 }
 
 // environment merges env_file and environment as compose does: later files win
-// over earlier ones, environment over files.
-func (b *builder) environment(svc types.ServiceConfig) map[string]string {
+// over earlier ones, environment over files. Of encrypted files the names alone
+// take part.
+func (b *builder) environment(svc types.ServiceConfig) (map[string]string, []SecretEnvironment) {
 	own := map[string]string{}
 	for name, v := range svc.Environment {
 		if v != nil {
@@ -99,13 +102,21 @@ func (b *builder) environment(svc types.ServiceConfig) map[string]string {
 			own[name] = outer
 		}
 	}
-	env := map[string]string{}
+	env, secret := map[string]string{}, secretNames{}
 	for i, file := range svc.EnvFiles {
+		if isEncrypted(file.Path) {
+			for _, name := range secret.add(b.envSecret(svc.Name, i, file)) {
+				delete(env, name)
+			}
+			continue
+		}
 		for name, v := range b.envFile(svc.Name, i, file, own) {
 			env[name] = v
+			secret.drop(name)
 		}
 	}
 	for name := range svc.Environment {
+		secret.drop(name)
 		if v, ok := own[name]; ok {
 			env[name] = v
 		} else {
@@ -118,17 +129,22 @@ func (b *builder) environment(svc types.ServiceConfig) map[string]string {
 		}
 	}
 	if len(env) == 0 {
-		return nil
+		env = nil
 	}
-	return env
+	return env, secret.files
 }
 
-func (b *builder) envFile(service string, i int, file types.EnvFile, own map[string]string) map[string]string {
+// envFileSteps lead to an entry of env_file.
+func (b *builder) envFileSteps(service string, i int) []string {
 	steps := []string{"services", service, "env_file", strconv.Itoa(i)}
 	if locate(b.tree, steps[:3]).found && !locate(b.tree, steps).found {
 		steps = steps[:3] // a single name instead of a list
 	}
-	at := locate(b.tree, steps)
+	return steps
+}
+
+func (b *builder) envFile(service string, i int, file types.EnvFile, own map[string]string) map[string]string {
+	at := locate(b.tree, b.envFileSteps(service, i))
 	if !b.local(file.Path, at.line, at.name, b.rep) {
 		return nil
 	}

@@ -109,6 +109,10 @@ func replacedFields(old, new *Deployment, a, b *Service) []string {
 			out = append(out, differingKeys(name, a.Container.Environment, b.Container.Environment)...)
 		case "labels":
 			out = append(out, differingKeys(name, a.Container.Labels, b.Container.Labels)...)
+		case "secrets":
+			out = append(out, differingKeys(name, secretsByName(&a.Container), secretsByName(&b.Container))...)
+		case "secret_environment":
+			out = append(out, differingKeys("env_file", envFilesByPath(&a.Container), envFilesByPath(&b.Container))...)
 		default:
 			out = append(out, strings.TrimSuffix(name, "_definitions"))
 		}

@@ -27,7 +27,7 @@ func parseEnv(data []byte, rep *report, x *expander, outer lookup) map[string]st
 	}
 	for _, key := range []string{"sops_mac", "sops_version"} {
 		if _, ok := p.values[key]; ok {
-			rep.addf(0, "", "refused, planned: encrypted with SOPS, which is not decrypted yet")
+			rep.addf(0, "", "encrypted with SOPS, and its values would end up in clear here: use secrets, or env_file with a file named *.sops.env")
 			break
 		}
 	}

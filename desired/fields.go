@@ -153,7 +153,7 @@ const takenForExtension = "compose takes a name that starts with x- for an exten
 // a name like any other.
 func takesExtensionNames(path string) bool {
 	switch path {
-	case "services.*", "networks.*", "volumes.*", "services.*.depends_on.*":
+	case "services.*", "networks.*", "volumes.*", "secrets.*", "services.*.depends_on.*":
 		return true
 	}
 	return false

@@ -27,6 +27,7 @@ func fieldSections() []fieldSection {
 		{"Services: deploy", deployFields()},
 		{"Networks", networkFields()},
 		{"Volumes", volumeFields()},
+		{"Secrets", secretFields()},
 	}
 }
 
@@ -38,7 +39,7 @@ func topFields() []field {
 		{path: "networks", verdict: honoured},
 		{path: "volumes", verdict: honoured},
 		{path: "configs", verdict: planned, note: "put the file into the image or its content into environment"},
-		{path: "secrets", verdict: planned, note: "bring secrets by other means until then"},
+		{path: "secrets", verdict: honoured},
 		{path: "include", verdict: planned, note: "put the services into this file"},
 		{path: "jobs", verdict: planned, note: "run it by other means until then"},
 		{path: "models", verdict: notPlanned, note: "run the model as a service"},
@@ -89,7 +90,7 @@ func processFields() []field {
 		{path: s + ".entrypoint", verdict: honoured, check: checkCommand},
 		{path: s + ".environment", verdict: honoured, note: "a name without a value takes it from the environment file, never from the host"},
 		{path: s + ".environment.*", verdict: honoured},
-		{path: s + ".env_file", verdict: honoured, note: "inside the deployment's folder"},
+		{path: s + ".env_file", verdict: honoured, note: "inside the deployment's folder; `*.sops.env` needs `allow: env-secrets`"},
 		{path: s + ".env_file.[].path", verdict: honoured},
 		{path: s + ".env_file.[].required", verdict: honoured},
 		{path: s + ".env_file.[].format", verdict: notPlanned, note: "remove it, files are read as docker compose reads them"},
@@ -181,7 +182,12 @@ func storageFields() []field {
 		{path: s + ".shm_size", verdict: honoured, check: checkBytes},
 		{path: s + ".read_only", verdict: honoured},
 		{path: s + ".configs", verdict: planned, note: "put the file into the image or its content into environment"},
-		{path: s + ".secrets", verdict: planned, note: "bring secrets by other means until then"},
+		{path: s + ".secrets", verdict: honoured, note: "files on a tmpfs of the node, mounted read-only"},
+		{path: s + ".secrets.[].source", verdict: honoured},
+		{path: s + ".secrets.[].target", verdict: honoured, note: "default `/run/secrets/<source>`; a relative one is below `/run/secrets`"},
+		{path: s + ".secrets.[].uid", verdict: honoured, note: "a number; default 0"},
+		{path: s + ".secrets.[].gid", verdict: honoured, note: "a number; default 0"},
+		{path: s + ".secrets.[].mode", verdict: honoured, note: "default 0444"},
 		{path: s + ".storage_opt", verdict: notPlanned, note: "use a volume"},
 		{path: s + ".volumes_from", verdict: notPlanned, note: "name the volume in both services"},
 	}
@@ -305,5 +311,21 @@ func volumeFields() []field {
 		{path: v + ".external", verdict: honoured, note: "must be on the node; needs `allow: volume:NAME`"},
 		{path: v + ".external.name", verdict: notPlanned, note: "write `external: true` and `name` beside it"},
 		{path: v + ".driver_opts", verdict: planned, note: noAllow},
+	}
+}
+
+func secretFields() []field {
+	const s = "secrets.*"
+	const ours = "names are the deployment's own; use file"
+	return []field{
+		{path: s, verdict: honoured, note: "one encrypted file of the folder"},
+		{path: s + ".file", verdict: honoured, note: "`*.sops.env`, `*.sops.yaml`, `*.sops.json`, or any `*.sops.*` for one value; a file in clear is refused"},
+		{path: s + ".environment", verdict: notPlanned, note: "the host's environment is never read; use file"},
+		{path: s + ".external", verdict: notPlanned, note: ours},
+		{path: s + ".name", verdict: notPlanned, note: ours},
+		{path: s + ".labels", verdict: notPlanned, note: "remove it"},
+		{path: s + ".driver", verdict: notPlanned, note: "use file"},
+		{path: s + ".driver_opts", verdict: notPlanned, note: "use file"},
+		{path: s + ".template_driver", verdict: notPlanned, note: "use file"},
 	}
 }

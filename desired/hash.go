@@ -155,6 +155,8 @@ func specFields(d *Deployment, c *Container) encodedFields {
 	f.groups("network_definitions", networkDefinitions(d, c))
 	f.groups("volume_definitions", volumeDefinitions(d, c))
 	f.group("isolation", isolationFieldsOf(&c.Isolation))
+	f.groups("secrets", each(c.Secrets, secretFieldsOf))
+	f.groups("secret_environment", each(c.SecretEnvironment, secretEnvironmentFields))
 	return f
 }
 

@@ -125,7 +125,7 @@ func TestParseEnv(t *testing.T) {
 		{name: "open quote", in: "X=1\nY=\"2\n3\n", problem: "web.env:2: a quoted value is not closed"},
 		{name: "required", in: "X=1\nY=${C:?say it}\n", problem: `web.env:2: required variable C is missing a value: "say it"`},
 		{name: "NUL", in: "X=1\nY=a\x00b\n", problem: `web.env:2: "Y": a value cannot hold a NUL character`},
-		{name: "encrypted", in: "X=ENC[AES256_GCM,data:abc]\nsops_version=3.9.0\n", problem: "web.env: refused, planned: encrypted with SOPS"},
+		{name: "encrypted", in: "X=ENC[AES256_GCM,data:abc]\nsops_version=3.9.0\n", problem: "web.env: encrypted with SOPS"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -31,8 +31,11 @@ const (
 	// MaxReferenceDepth bounds how deep ${A:-${B:-…}} nests.
 	MaxReferenceDepth = 8
 	// MaxExpandedBytes bounds all values of a deployment after expanding variables,
-	// where an env file counts each time a service names it.
+	// where an env file or an encrypted file counts each time a service names it.
 	MaxExpandedBytes = 16 << 20
+	// MaxSecretBytes bounds the encrypted files of one service, where a file
+	// counts each time the service names it.
+	MaxSecretBytes = 4 << 20
 	// MaxServices bounds the services of a deployment.
 	MaxServices = 1_000
 	// MaxPorts bounds the published ports of a deployment, ranges expanded.

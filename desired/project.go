@@ -75,7 +75,7 @@ func load(deployment string, tree *value, rep *report) *types.Project {
 		return project
 	}
 	found := false
-	for _, section := range []string{"networks", "volumes", "services"} {
+	for _, section := range []string{"networks", "volumes", "secrets", "services"} {
 		for _, e := range sorted(tree.child(section)) {
 			alone := nest(section, nest(e.key, e.value))
 			if _, err := loadProject(deployment, plainMapping(alone)); err == nil {
@@ -91,7 +91,7 @@ func load(deployment string, tree *value, rep *report) *types.Project {
 	return nil
 }
 
-// loadFields reports which fields of a service, network or volume compose-go
+// loadFields reports which fields of a service, network, volume or secret compose-go
 // cannot read.
 func loadFields(deployment, section string, e entry, rep *report) {
 	name := section + "." + e.key

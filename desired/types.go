@@ -115,6 +115,11 @@ type Container struct {
 	PullPolicy  PullPolicy
 	ShmSize     int64     // bytes; 0: the engine's default
 	Isolation   Isolation `json:",omitzero"`
+	// Secrets are files that the node decrypts when it makes the container.
+	Secrets []Secret `json:",omitempty"` // sorted by target
+	// SecretEnvironment are encrypted env files. Their variables are known by
+	// name alone; the node adds them when it makes the container.
+	SecretEnvironment []SecretEnvironment `json:",omitempty"`
 }
 
 // Isolation is what a container gives up of its isolation. Each field but
@@ -145,6 +150,28 @@ type Device struct {
 	Source      string // path on the node
 	Target      string // path in the container
 	Permissions string // of the letters r, w and m
+}
+
+// EncryptedFile is a file of the deployment's folder, encrypted with SOPS.
+type EncryptedFile struct {
+	Path string // inside the repository
+	Data string // encrypted
+}
+
+// Secret is one encrypted file as it is mounted.
+type Secret struct {
+	Name   string // below secrets:
+	File   EncryptedFile
+	Target string // absolute
+	UID    uint32
+	GID    uint32
+	Mode   uint32 // default 0444
+}
+
+// SecretEnvironment are the variables that come from one encrypted env file.
+type SecretEnvironment struct {
+	File  EncryptedFile
+	Names []string // sorted; those of the file that nothing overrides
 }
 
 // Port is one published port.
@@ -326,7 +353,8 @@ type Cluster struct {
 	SyncInterval time.Duration // 0: the default of 30 s
 	// MaxPrune is how many deployments one push may remove without the word of
 	// root; 0: one, or a third of them, whichever is more.
-	MaxPrune int
+	MaxPrune   int
+	Registries []Registry `json:",omitempty"` // sorted by prefix
 }
 
 // NodeSettings are the wishes for one node.

@@ -21,7 +21,8 @@ const module = "github.com/jaco-sh/jaco"
 var allowed = map[string][]string{
 	"proto/jaco/v1":     {},
 	"signing":           {},
-	"desired":           {},
+	"desired":           {"desired/sops"},
+	"desired/sops":      {},
 	"gitsync":           {"desired", "signing"},
 	"cluster":           {"signing", "desired", "proto/jaco/v1"},
 	"cluster/verifier":  {"cluster", "signing", "desired"},
@@ -30,8 +31,9 @@ var allowed = map[string][]string{
 	"cluster/rpc":       {"cluster+", "desired", "signing", "proto/jaco/v1"},
 	"scheduler":         {"cluster", "desired", "signing"}, // signing for its Hash
 	"scheduler/preview": {"cluster", "desired", "scheduler", "signing"},
-	"agent":             {"cluster", "desired", "signing"}, // likewise
+	"agent":             {"cluster", "desired", "desired/sops", "signing"}, // likewise
 	"agent/docker":      {"agent", "desired"},
+	"agent/tmpfs":       {"agent"},
 	"cmd/jaco":          {"cluster", "cluster/rpc", "desired", "scheduler/preview", "signing"},
 	"cmd/jacod":         {"+"},
 }
@@ -57,7 +59,7 @@ var heavy = map[string][]string{
 }
 
 // pure are the packages whose results must hang on their arguments alone.
-var pure = []string{"signing", "desired", "cluster"}
+var pure = []string{"signing", "desired", "desired/sops", "cluster"}
 
 // impure lists, by import path, the identifiers that pure packages must not
 // use; "*" is the whole package.

@@ -98,7 +98,7 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		ShmSize:        c.ShmSize,
 		Sysctls:        c.Sysctls,
 		Resources:      resources(c),
-		Mounts:         mounts(c.Mounts, spec.Volumes),
+		Mounts:         append(mounts(c.Mounts, spec.Volumes), secretMounts(spec.Secrets)...),
 	}
 	if c.Init {
 		host.Init = &c.Init
@@ -238,6 +238,16 @@ func mounts(ms []desired.Mount, volumes map[string]string) []mount.Mount {
 			}
 		}
 		out = append(out, to)
+	}
+	return out
+}
+
+// secretMounts bind single files: a source that is not there is an error of the
+// engine, never an empty directory that it makes.
+func secretMounts(ms []agent.SecretMount) []mount.Mount {
+	var out []mount.Mount
+	for _, m := range ms {
+		out = append(out, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: true})
 	}
 	return out
 }

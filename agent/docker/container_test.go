@@ -25,6 +25,17 @@ var unmapped = map[string]string{
 	"Resources.CPUReservation": "the scheduler places by it; the engine knows no reservation of cores",
 	"Networks.Network":         "ContainerSpec.Networks carries the engine's names",
 	"Networks.Aliases":         "ContainerSpec.Networks carries them, with the service's name",
+	"Secrets.Name":             "a name of the file",
+	"Secrets.File.Path":        "likewise",
+	"Secrets.File.Data":        "ContainerSpec.Secrets carries the path of what the agent decrypted",
+	"Secrets.Target":           "ContainerSpec.Secrets carries it",
+	"Secrets.UID":              "the file has it",
+	"Secrets.GID":              "likewise",
+	"Secrets.Mode":             "likewise",
+
+	"SecretEnvironment.File.Path": "a name of the file",
+	"SecretEnvironment.File.Data": "ContainerSpec.Container.Environment carries what the agent decrypted",
+	"SecretEnvironment.Names":     "likewise",
 }
 
 // base is a container in which every field can be changed alone with effect.
@@ -37,6 +48,9 @@ func base(kind desired.MountKind) desired.Container {
 		Networks:    []desired.Attachment{{Network: "default"}},
 		Ulimits:     []desired.Ulimit{{Name: "nofile"}},
 		Isolation:   desired.Isolation{Devices: []desired.Device{{Source: "/dev/kvm"}}},
+
+		Secrets:           []desired.Secret{{Name: "db"}},
+		SecretEnvironment: []desired.SecretEnvironment{{}},
 	}
 }
 

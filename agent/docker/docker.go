@@ -8,6 +8,8 @@ package docker
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/client"
 
 	"github.com/jaco-sh/jaco/agent"
@@ -105,8 +108,16 @@ func repository(reference string) string {
 }
 
 // Pull implements agent.Engine.
-func (e *Engine) Pull(ctx context.Context, reference string) error {
-	res, err := e.api.ImagePull(ctx, reference, client.ImagePullOptions{})
+func (e *Engine) Pull(ctx context.Context, reference string, account *agent.Account) error {
+	var options client.ImagePullOptions
+	if account != nil {
+		encoded, err := json.Marshal(registry.AuthConfig{Username: account.Username, Password: account.Password})
+		if err != nil {
+			return fmt.Errorf("encode the account of %s", account.Username)
+		}
+		options.RegistryAuth = base64.URLEncoding.EncodeToString(encoded)
+	}
+	res, err := e.api.ImagePull(ctx, reference, options)
 	if err != nil {
 		return translate(err)
 	}

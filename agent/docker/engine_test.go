@@ -69,7 +69,7 @@ func TestErrors(t *testing.T) {
 		{"network in use", says(403, "has active endpoints"), removeNetwork, agent.ErrConflict, "has active endpoints"},
 		{"container is gone", says(404, "No such container"), inspect, agent.ErrNotFound, "No such container"},
 		{"pull is denied", says(500, "pull access denied"), pull, nil, "pull access denied"},
-		{"pull of what is none", says(500, "unused"), func(ctx context.Context, e *Engine) error { return e.Pull(ctx, "Not:A:Reference") }, nil, "invalid reference format"},
+		{"pull of what is none", says(500, "unused"), func(ctx context.Context, e *Engine) error { return e.Pull(ctx, "Not:A:Reference", nil) }, nil, "invalid reference format"},
 		{"stream of events refused", says(500, "no"), follow, nil, "no"},
 		{"stream of events breaks", hangsUp, follow, agent.ErrUnavailable, ""},
 	}
@@ -97,7 +97,7 @@ func create(spec agent.ContainerSpec) func(context.Context, *Engine) error {
 func start(ctx context.Context, e *Engine) error         { return e.Start(ctx, "x") }
 func removeNetwork(ctx context.Context, e *Engine) error { return e.RemoveNetwork(ctx, "x") }
 func inspect(ctx context.Context, e *Engine) error       { _, err := e.Inspect(ctx, "x"); return err }
-func pull(ctx context.Context, e *Engine) error          { return e.Pull(ctx, "web:1") }
+func pull(ctx context.Context, e *Engine) error          { return e.Pull(ctx, "web:1", nil) }
 func follow(ctx context.Context, e *Engine) error        { _, failed := e.Events(ctx); return <-failed }
 
 func TestPullFailsInTheMiddle(t *testing.T) {
@@ -105,7 +105,7 @@ func TestPullFailsInTheMiddle(t *testing.T) {
 		fmt.Fprintln(w, `{"status":"Pulling"}`)
 		fmt.Fprintln(w, `{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}`)
 	})
-	err := e.Pull(t.Context(), "web:1")
+	err := e.Pull(t.Context(), "web:1", nil)
 	if err == nil || errors.Is(err, agent.ErrUnavailable) || !strings.Contains(err.Error(), "manifest unknown") {
 		t.Errorf("error %v, want the registry's words and an engine that answers", err)
 	}

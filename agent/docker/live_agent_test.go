@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/jaco-sh/jaco/agent"
+	"github.com/jaco-sh/jaco/agent/tmpfs"
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
@@ -106,6 +108,7 @@ func runAgent(t *testing.T, e *Engine, s *liveState) (stop func()) {
 	ready := make(chan struct{})
 	close(ready)
 	a, err := agent.New(agent.Deps{Engine: e, State: s, Views: s, Reporter: s, Ready: ready,
+		Keys: noKeys{}, SecretFiles: tmpfs.New(filepath.Join(t.TempDir(), "secrets")),
 		Log: slog.New(slog.DiscardHandler)}, agent.DefaultConfig("node-1", e.cluster))
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +123,11 @@ func runAgent(t *testing.T, e *Engine, s *liveState) (stop func()) {
 		}
 	}
 }
+
+// noKeys is for a node whose deployments have no secrets.
+type noKeys struct{}
+
+func (noKeys) Key(context.Context, string) (agent.Key, error) { return nil, errors.New("no key") }
 
 // newLiveState accepts a deployment named after the cluster, with a service
 // "web" that serves and one "crash" that does not.

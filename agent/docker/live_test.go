@@ -248,7 +248,7 @@ func TestLiveRefusals(t *testing.T) {
 	if _, err := e.Image(ctx, missing.Container.Image); !errors.Is(err, agent.ErrNotFound) {
 		t.Errorf("look for the image: %v, want not found", err)
 	}
-	if err := e.Pull(ctx, "127.0.0.1:1/none:1"); err == nil || errors.Is(err, agent.ErrUnavailable) {
+	if err := e.Pull(ctx, "127.0.0.1:1/none:1", nil); err == nil || errors.Is(err, agent.ErrUnavailable) {
 		t.Errorf("pull from nowhere: %v, want an error that is not the engine's absence", err)
 	}
 	// The engine looks for the networks only when the container starts.

@@ -85,6 +85,16 @@ func (c *Client) IssueToken(ctx context.Context, kind cluster.TokenKind, ttl tim
 	return issuedToken(out)
 }
 
+// Recipient returns the age recipient of a deployment, which need not exist yet,
+// or of ClusterUnit.
+func (c *Client) Recipient(ctx context.Context, unit string) (string, error) {
+	out, err := c.api.Recipient(ctx, &jacov1.RecipientRequest{Unit: unit})
+	if err != nil {
+		return "", c.explain(err)
+	}
+	return out.GetRecipient(), nil
+}
+
 // errStop ends a stream after its first message.
 var errStop = errors.New("stop")
 

@@ -35,6 +35,8 @@ type fakeNode struct {
 	join      func(request *JoinRequest) (*Admission, error)
 	renew     func(node string, public ed25519.PublicKey) ([]byte, error)
 	check     func(id string, secret Secret) (time.Time, error)
+	recipient func(unit string) (string, error)
+	unitKey   func(node, unit string) (*identity.UnitKey, error)
 }
 
 var errUnset = errors.New("the test did not expect this call")
@@ -44,6 +46,7 @@ var (
 	_ PeerLiveness = (*fakeNode)(nil)
 	_ PeerSync     = (*fakeNode)(nil)
 	_ PeerData     = (*fakeNode)(nil)
+	_ PeerSecrets  = (*fakeNode)(nil)
 	_ JoinServer   = fakeDoor{}
 	_ ReadTokens   = (*fakeNode)(nil)
 )
@@ -70,6 +73,22 @@ func (f *fakeNode) Join(_ context.Context, node string, request *JoinRequest) (*
 		return nil, errUnset
 	}
 	return f.pass(node, request)
+}
+
+// Recipient implements PeerSecrets.
+func (f *fakeNode) Recipient(_ context.Context, unit string) (string, error) {
+	if f.recipient == nil {
+		return "", errUnset
+	}
+	return f.recipient(unit)
+}
+
+// UnitKey implements PeerSecrets.
+func (f *fakeNode) UnitKey(_ context.Context, node, unit string) (*identity.UnitKey, error) {
+	if f.unitKey == nil {
+		return nil, errUnset
+	}
+	return f.unitKey(node, unit)
 }
 
 // Heartbeat implements PeerLiveness.
@@ -268,9 +287,9 @@ func (c *fakeCluster) serve(t *testing.T, id *identity.Identity, address string)
 	}
 	s.listener = listener
 	control := NewServer(nil, nil)
-	control.Attach(s.member, s.member, s.member)
+	control.Attach(s.member, s.member, s.member, s.member)
 	network := Network{
-		Identity: id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node,
+		Identity: id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node, Secrets: s.node,
 		Join: fakeDoor{s.node}, Tokens: s.node, Control: control,
 	}
 	ctx, cancel := context.WithCancel(t.Context())

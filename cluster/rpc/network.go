@@ -39,6 +39,7 @@ type Network struct {
 	Liveness PeerLiveness
 	Sync     PeerSync
 	Data     PeerData
+	Secrets  PeerSecrets
 	Join     JoinServer
 	Tokens   ReadTokens
 	// Control is the service of the local socket; readers reach its reading
@@ -58,6 +59,7 @@ func (n *Network) Check() error {
 		{"Liveness", n.Liveness == nil},
 		{"Sync", n.Sync == nil},
 		{"Data", n.Data == nil},
+		{"Secrets", n.Secrets == nil},
 		{"Join", n.Join == nil},
 		{"Tokens", n.Tokens == nil},
 		{"Control", n.Control == nil},

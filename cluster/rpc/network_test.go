@@ -49,6 +49,8 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 	c, s := oneNode(t)
 	two := c.node(t, "node-2")
 	s.node.poke = func() error { return nil }
+	shop := unitKey(t, "shop")
+	s.node.unitKey = func(string, string) (*identity.UnitKey, error) { return shop, nil }
 	s.node.check = func(string, Secret) (time.Time, error) { return noon.AddDate(100, 0, 0), nil }
 	s.node.hello = func(context.Context, string) (*HelloResult, error) { return &HelloResult{Checkpoint: []byte("x")}, nil }
 	s.member.trace = func(string) (*cluster.TraceReport, error) { return &cluster.TraceReport{}, nil }
@@ -67,6 +69,14 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 		},
 		"Control.Trace": func(l *link) error {
 			_, err := jacov1.NewControlClient(l).Trace(ctx, &jacov1.TraceRequest{})
+			return err
+		},
+		"Peer.UnitKey": func(l *link) error {
+			_, err := jacov1.NewPeerClient(l).UnitKey(ctx, &jacov1.UnitKeyRequest{Unit: "shop"})
+			return err
+		},
+		"Control.Recipient": func(l *link) error {
+			_, err := jacov1.NewControlClient(l).Recipient(ctx, &jacov1.RecipientRequest{Unit: "shop"})
 			return err
 		},
 		"Control.Init": func(l *link) error {
@@ -94,15 +104,15 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 		config *tls.Config
 		good   []string
 	}{
-		"members":   {two.ClientConfig("node-1", identity.ProtocolGRPC, c.member), []string{"health", "Peer.Poke"}},
+		"members":   {two.ClientConfig("node-1", identity.ProtocolGRPC, c.member), []string{"health", "Peer.Poke", "Peer.UnitKey"}},
 		"joining":   {s.strangerConfig(identity.ProtocolJoin, c), []string{"Join.Hello"}},
-		"reading":   {s.strangerConfig(identity.ProtocolRead, c), []string{"Control.Trace"}},
+		"reading":   {s.strangerConfig(identity.ProtocolRead, c), []string{"Control.Trace", "Control.Recipient"}},
 		"strangers": {s.strangerConfig(identity.ProtocolGRPC, c), nil},
 	} {
 		l := raw(t, s, c.config)
 		var good []string
 		for _, call := range []string{
-			"health", "Peer.Poke", "Join.Hello", "Control.Trace", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh", "Control.Reanchor",
+			"health", "Peer.Poke", "Peer.UnitKey", "Join.Hello", "Control.Trace", "Control.Recipient", "Control.Init", "Control.IssueToken", "Control.JoinCluster", "Control.Refresh", "Control.Reanchor",
 		} {
 			err := calls[call](l)
 			switch code := status.Code(err); {
@@ -122,7 +132,7 @@ func TestEachProtocolHasItsServices(t *testing.T) {
 func TestServeNetworkNeedsEverything(t *testing.T) {
 	c, s := oneNode(t)
 	full := Network{
-		Identity: s.id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node,
+		Identity: s.id, Members: c.member, Log: s.node, Liveness: s.node, Sync: s.node, Data: s.node, Secrets: s.node,
 		Join: fakeDoor{s.node}, Tokens: s.node, Control: NewServer(nil, nil),
 	}
 	if err := full.Check(); err != nil {
@@ -135,6 +145,7 @@ func TestServeNetworkNeedsEverything(t *testing.T) {
 		"Liveness": func(n *Network) { n.Liveness = nil },
 		"Sync":     func(n *Network) { n.Sync = nil },
 		"Data":     func(n *Network) { n.Data = nil },
+		"Secrets":  func(n *Network) { n.Secrets = nil },
 		"Join":     func(n *Network) { n.Join = nil },
 		"Tokens":   func(n *Network) { n.Tokens = nil },
 		"Control":  func(n *Network) { n.Control = nil },

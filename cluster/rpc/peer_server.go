@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/identity"
+	"github.com/jaco-sh/jaco/desired"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
@@ -54,6 +56,16 @@ type PeerData interface {
 	Logs(ctx context.Context, request LogsRequest, each func(LogLine) error) error
 	// Segment returns the bytes of an audit segment.
 	Segment(ctx context.Context, first uint64, hash [32]byte) ([]byte, error)
+}
+
+// PeerSecrets gives out what opens the secrets of units: deployments, and
+// cluster.yaml as "cluster". node is the caller, by its certificate.
+type PeerSecrets interface {
+	// Recipient returns what a unit's secrets are encrypted to.
+	Recipient(ctx context.Context, unit string) (string, error)
+	// UnitKey returns a unit's identity, which node may have because it runs the
+	// unit; if it may not, an error that wraps ErrForbidden.
+	UnitKey(ctx context.Context, node, unit string) (*identity.UnitKey, error)
 }
 
 // IssueTokenRequest is what a member asks the leader for, on an operator's
@@ -241,6 +253,45 @@ func (s *peerServer) Join(ctx context.Context, in *jacov1.JoinRequest) (*jacov1.
 		return nil, toStatus(err)
 	}
 	return admission.message(), nil
+}
+
+// Recipient implements the service.
+func (s *peerServer) Recipient(ctx context.Context, in *jacov1.RecipientRequest) (*jacov1.RecipientResponse, error) {
+	if err := CheckUnit(in.GetUnit()); err != nil {
+		return nil, toStatus(err)
+	}
+	recipient, err := s.network.Secrets.Recipient(ctx, in.GetUnit())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &jacov1.RecipientResponse{Recipient: recipient}, nil
+}
+
+// UnitKey implements the service.
+func (s *peerServer) UnitKey(ctx context.Context, in *jacov1.UnitKeyRequest) (*jacov1.UnitKeyResponse, error) {
+	if err := CheckUnit(in.GetUnit()); err != nil {
+		return nil, toStatus(err)
+	}
+	key, err := s.network.Secrets.UnitKey(ctx, callerOf(ctx), in.GetUnit())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &jacov1.UnitKeyResponse{Identity: key.Secret()}, nil
+}
+
+// ClusterUnit is the name of cluster.yaml among the units that have secrets.
+const ClusterUnit = "cluster"
+
+// CheckUnit returns an error that wraps cluster.ErrInvalid unless the name is a
+// deployment's, which need not exist yet, or ClusterUnit.
+func CheckUnit(unit string) error {
+	if unit == ClusterUnit {
+		return nil
+	}
+	if err := desired.CheckName(unit); err != nil {
+		return fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
+	}
+	return nil
 }
 
 // sendChunks sends data in chunks of at most 256 KiB.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/identity"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
@@ -204,4 +205,28 @@ func (p *Peers) Join(ctx context.Context, node string, request *JoinRequest) (*A
 		return nil, err
 	}
 	return admissionOf(out)
+}
+
+// Recipient asks a voter what the secrets of a unit are encrypted to.
+func (p *Peers) Recipient(ctx context.Context, node, unit string) (string, error) {
+	var out *jacov1.RecipientResponse
+	err := p.call(ctx, node, "ask", softTimeout, func(ctx context.Context, api jacov1.PeerClient) (err error) {
+		out, err = api.Recipient(ctx, &jacov1.RecipientRequest{Unit: unit})
+		return err
+	})
+	return out.GetRecipient(), err
+}
+
+// UnitKey asks a voter for the identity of a unit that this node runs.
+func (p *Peers) UnitKey(ctx context.Context, node, unit string) (*identity.UnitKey, error) {
+	var key *identity.UnitKey
+	err := p.call(ctx, node, "ask", softTimeout, func(ctx context.Context, api jacov1.PeerClient) error {
+		out, err := api.UnitKey(ctx, &jacov1.UnitKeyRequest{Unit: unit})
+		if err != nil {
+			return err
+		}
+		key, err = identity.ParseUnitKey(out.GetIdentity())
+		return err
+	})
+	return key, err
 }

@@ -61,3 +61,9 @@ func (r readControl) Export(in *jacov1.ExportRequest, stream grpc.ServerStreamin
 func (r readControl) Logs(in *jacov1.LogsRequest, stream grpc.ServerStreamingServer[jacov1.LogsResponse]) error {
 	return r.server.Logs(in, stream)
 }
+
+// Recipient implements the service: to whom secrets are encrypted is no secret,
+// and whoever writes one has to know.
+func (r readControl) Recipient(ctx context.Context, in *jacov1.RecipientRequest) (*jacov1.RecipientResponse, error) {
+	return r.server.Recipient(ctx, in)
+}

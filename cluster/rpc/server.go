@@ -34,6 +34,13 @@ type TokenIssuer interface {
 	IssueToken(ctx context.Context, operator string, kind cluster.TokenKind, ttl time.Duration) (*IssuedToken, error)
 }
 
+// Recipients says what secrets are encrypted to.
+type Recipients interface {
+	// Recipient returns the age recipient of a unit: a deployment's, or
+	// ClusterUnit. The name has been checked.
+	Recipient(ctx context.Context, unit string) (string, error)
+}
+
 // Member is what a node of a cluster answers. Its methods may be called
 // concurrently.
 type Member interface {
@@ -79,6 +86,7 @@ type attached struct {
 	Member
 	Log
 	TokenIssuer
+	Recipients
 }
 
 // NewServer returns a server that answers Init and JoinCluster alone until
@@ -88,8 +96,8 @@ func NewServer(initializer Initializer, joiner Joiner) *Server {
 }
 
 // Attach makes the server answer for a member of a cluster.
-func (s *Server) Attach(member Member, log Log, issuer TokenIssuer) {
-	s.member.Store(&attached{member, log, issuer})
+func (s *Server) Attach(member Member, log Log, issuer TokenIssuer, recipients Recipients) {
+	s.member.Store(&attached{member, log, issuer, recipients})
 }
 
 // Serve answers on the listener until ctx ends; then it ends running calls and
@@ -177,6 +185,22 @@ func (s *Server) IssueToken(ctx context.Context, in *jacov1.IssueTokenRequest) (
 		return nil, toStatus(err)
 	}
 	return issued.message(), nil
+}
+
+// Recipient implements the service.
+func (s *Server) Recipient(ctx context.Context, in *jacov1.RecipientRequest) (*jacov1.RecipientResponse, error) {
+	member, err := s.attached()
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckUnit(in.GetUnit()); err != nil {
+		return nil, toStatus(err)
+	}
+	recipient, err := member.Recipient(ctx, in.GetUnit())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &jacov1.RecipientResponse{Recipient: recipient}, nil
 }
 
 // Reanchor implements the service.

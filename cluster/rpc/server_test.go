@@ -145,6 +145,11 @@ func (m *fakeMember) IssueToken(_ context.Context, operator string, kind cluster
 	return m.issue(operator, kind, ttl)
 }
 
+// Recipient implements Recipients.
+func (m *fakeMember) Recipient(_ context.Context, unit string) (string, error) {
+	return "age1of-" + unit, nil
+}
+
 // joinFunc is a Joiner.
 type joinFunc func(ctx context.Context, request *JoinClusterRequest) (*JoinClusterResult, error)
 
@@ -195,7 +200,7 @@ func newControl(t *testing.T, initializer Initializer, joiner Joiner) *control {
 func newMemberControl(t *testing.T) (*control, *fakeMember) {
 	t.Helper()
 	c, m := newControl(t, nil, nil), newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	return c, m
 }
 
@@ -218,7 +223,7 @@ func TestNotInitialized(t *testing.T) {
 		}
 	}
 	m := newFakeMember()
-	c.server.Attach(m, m, m)
+	c.server.Attach(m, m, m, m)
 	if status, err := c.Status(t.Context()); err != nil || status.Cluster.Name != "test" {
 		t.Errorf("status after init: %+v, %v", status, err)
 	}

@@ -22,6 +22,7 @@ type noPeers struct {
 	rpc.PeerLog
 	rpc.PeerLiveness
 	rpc.PeerData
+	rpc.PeerSecrets
 }
 
 // noSync stands for the rest of it.
@@ -57,7 +58,7 @@ func cmdListen(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	tokens := readTokens{}
 	network := rpc.Network{
-		Identity: id, Members: nobody, Log: noPeers{}, Liveness: noPeers{}, Sync: noSync{}, Data: noPeers{}, Join: noDoor{},
+		Identity: id, Members: nobody, Log: noPeers{}, Liveness: noPeers{}, Sync: noSync{}, Data: noPeers{}, Secrets: noPeers{}, Join: noDoor{},
 		Tokens: tokens, Control: member.server,
 	}
 	for name, token := range map[string]struct {

@@ -76,7 +76,7 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	server := rpc.NewServer(member, member)
 	if args[0] != "uninitialized" {
 		ts.Check(member.enter(args[0]))
-		server.Attach(member, member, member)
+		server.Attach(member, member, member, member)
 	}
 	member.server = server
 	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("WORK"), "jaco.sock"))

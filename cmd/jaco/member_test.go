@@ -102,6 +102,14 @@ func (m *fakeMember) IssueToken(_ context.Context, _ string, kind cluster.TokenK
 	return &rpc.IssuedToken{Token: token, ExpiresAt: noon.Add(ttl)}, err
 }
 
+// Recipient implements rpc.Recipients.
+func (m *fakeMember) Recipient(_ context.Context, unit string) (string, error) {
+	if m.present() == "leaderless" {
+		return "", errors.New("no voter answers")
+	}
+	return "age1recipientof" + unit, nil
+}
+
 // JoinCluster implements rpc.Joiner.
 func (m *fakeMember) JoinCluster(_ context.Context, r *rpc.JoinClusterRequest) (*rpc.JoinClusterResult, error) {
 	if r.Server == "10.0.0.9:7000" {

@@ -54,6 +54,7 @@ func newStatus(global *globals) *cobra.Command {
 		newStatusPart(global, &flags, "nodes", "The nodes", renderNodes, func(s *cluster.Status) any { return s.Nodes }),
 		newEvents(global, &flags),
 		newLogs(global),
+		newRecipient(global),
 		newPlan(global, &flags),
 	)
 	return cmd

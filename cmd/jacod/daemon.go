@@ -142,7 +142,7 @@ func (d *daemon) supervise(ctx context.Context) error {
 func (d *daemon) attach(m *member) {
 	d.member.Store(m)
 	answers := &answers{member: m}
-	d.control.Attach(answers, answers, door{m})
+	d.control.Attach(answers, answers, door{m}, answers)
 }
 
 // status is nil before there is a cluster.

@@ -34,6 +34,7 @@ const genesisTimeout = 30 * time.Second
 const (
 	sealedAuthority  = "ca-key"
 	sealedCredential = "repo-credential"
+	sealedUnitSecret = "unit-secret" // what the identities of deployments are derived from
 )
 
 // Init implements rpc.Initializer.
@@ -280,6 +281,10 @@ func (g *genesis) seal() ([]cluster.SealedItem, error) {
 		return nil, err
 	}
 	items := []cluster.SealedItem{item}
+	if item, err = sealUnitSecret(recipients); err != nil {
+		return nil, err
+	}
+	items = append(items, item)
 	credential, err := encodeCredential(g.request.SSHKey, g.request.Token)
 	if err != nil || credential == nil {
 		return items, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jaco-sh/jaco/agent"
 	"github.com/jaco-sh/jaco/agent/docker"
+	"github.com/jaco-sh/jaco/agent/tmpfs"
 	"github.com/jaco-sh/jaco/cluster"
 	"github.com/jaco-sh/jaco/cluster/consensus"
 	"github.com/jaco-sh/jaco/cluster/identity"
@@ -41,6 +42,7 @@ type member struct {
 	verifier  *verifier.Verifier
 	agent     *agent.Agent
 	engine    *docker.Engine
+	units     *unitKeys
 	control   *rpc.Listener
 	peers     *rpc.Peers
 	operator  *rpc.Server // of the local socket; readers from afar reach half of it
@@ -79,6 +81,7 @@ func openMember(ctx context.Context, config Config, logger *slog.Logger, clock f
 		current: make(chan struct{}), misbehaved: make(chan struct{}, 1), beatNow: make(chan struct{}, 1), goal: make(chan uint64, 1),
 		pokes: make(chan struct{}, 1), planning: make(chan struct{}, 1),
 	}
+	m.units = &unitKeys{member: m, known: map[string]*identity.UnitKey{}}
 	m.saved.Store(&info)
 	m.peers = rpc.NewPeers(m.peerConfig, logger.With("component", "peers"))
 	if err := m.open(ctx); err != nil {
@@ -144,7 +147,7 @@ func (m *member) openAgent() (err error) {
 	}
 	m.agent, err = agent.New(agent.Deps{
 		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m},
-		Ready: m.current, Log: m.logger.With("component", "agent"), Misbehaviour: m.noteAssignment,
+		Keys: m.units, SecretFiles: tmpfs.New(m.secretsDirectory()), Ready: m.current, Log: m.logger.With("component", "agent"), Misbehaviour: m.noteAssignment,
 	}, agent.DefaultConfig(m.info.Node, m.info.Cluster))
 	return err
 }

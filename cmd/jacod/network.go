@@ -28,6 +28,7 @@ var (
 	_ rpc.PeerLiveness = network{}
 	_ rpc.PeerSync     = network{}
 	_ rpc.PeerData     = network{}
+	_ rpc.PeerSecrets  = network{}
 )
 
 // serveMembers answers other nodes on the control port.
@@ -35,7 +36,7 @@ func (m *member) serveMembers(ctx context.Context) error {
 	n, d := network{m}, door{m}
 	return rpc.ServeNetwork(ctx, m.control, rpc.Network{
 		Identity: m.identity, Members: m.memberName,
-		Log: networkLog{m}, Liveness: n, Sync: n, Data: n, Join: d, Tokens: d, Control: m.operator,
+		Log: networkLog{m}, Liveness: n, Sync: n, Data: n, Secrets: n, Join: d, Tokens: d, Control: m.operator,
 	})
 }
 

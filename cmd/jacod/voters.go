@@ -34,6 +34,9 @@ func (t *term) step(ctx context.Context) (again bool, err error) {
 	if err := t.seal(ctx, voterNames(servers)); err != nil {
 		return false, err
 	}
+	if err := t.makeUnitSecret(ctx, voterNames(servers)); err != nil {
+		return false, err
+	}
 	return t.dismiss(ctx, servers, nodes, departed)
 }
 
@@ -164,12 +167,7 @@ func voterNames(servers []consensus.Server) []string {
 func (t *term) seal(ctx context.Context, voters []string) error {
 	m := t.member
 	snapshot := m.state.Read()
-	recipients := map[string]string{}
-	for _, name := range voters {
-		if node, found := snapshot.Node(name); found {
-			recipients[name] = node.SealKey
-		}
-	}
+	recipients := sealKeys(snapshot, voters)
 	if len(recipients) == 0 {
 		return nil
 	}
@@ -192,6 +190,17 @@ func (t *term) seal(ctx context.Context, voters []string) error {
 		return nil
 	}
 	return m.proposeHere(ctx, &cluster.PutSealed{Items: items})
+}
+
+// sealKeys are the keys of the voters that are in the member table.
+func sealKeys(snapshot *cluster.Snapshot, voters []string) map[string]string {
+	keys := map[string]string{}
+	for _, name := range voters {
+		if node, found := snapshot.Node(name); found {
+			keys[name] = node.SealKey
+		}
+	}
+	return keys
 }
 
 func sameRecipients(names []string, recipients map[string]string) bool {

@@ -3,6 +3,7 @@
 //
 //	PORT          port to listen on (default 8080)
 //	MESSAGE       first line of the answer (default "hello")
+//	MESSAGE_FILE  a file with the first line, instead of MESSAGE
 //	VERSION       set by the image; printed in the answer
 //	START_DELAY   seconds to wait before listening (default 0)
 //	UNHEALTHY     "yes": /healthz answers 503 from the start
@@ -104,7 +105,12 @@ func handler(env func(string) string, start time.Time) http.Handler {
 	failAfter := seconds(env, "FAIL_HEALTH_AFTER", -1)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, "%s\nversion %s\nhost %s\n", or(env("MESSAGE"), "hello"), or(env("VERSION"), "0"), host)
+		message, err := message(env)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = fmt.Fprintf(w, "%s\nversion %s\nhost %s\n", message, or(env("VERSION"), "0"), host)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if env("UNHEALTHY") == "yes" || failAfter >= 0 && time.Since(start) >= failAfter {
@@ -114,6 +120,19 @@ func handler(env func(string) string, start time.Time) http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	return mux
+}
+
+// message is what the service has to say, as a secret or not.
+func message(env func(string) string) (string, error) {
+	file := env("MESSAGE_FILE")
+	if file == "" {
+		return or(env("MESSAGE"), "hello"), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read the message: %w", err)
+	}
+	return string(data), nil
 }
 
 // after fires when EXIT_AFTER has passed; without it, never.

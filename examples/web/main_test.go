@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +20,10 @@ func env(vars map[string]string) func(string) string {
 }
 
 func TestAnswer(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "message")
+	if err := os.WriteFile(file, []byte("from a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		vars   map[string]string
 		path   string
@@ -26,6 +32,8 @@ func TestAnswer(t *testing.T) {
 	}{
 		"defaults": {nil, "/", 200, "hello\nversion 0\nhost "},
 		"set":      {map[string]string{"MESSAGE": "hi", "VERSION": "2"}, "/any/path", 200, "hi\nversion 2\nhost "},
+		"a file":   {map[string]string{"MESSAGE_FILE": file}, "/", 200, "from a file\nversion 0\nhost "},
+		"no file":  {map[string]string{"MESSAGE_FILE": file + ".none"}, "/", 500, "read the message: "},
 		"healthy":  {nil, "/healthz", 200, "ok\n"},
 		"sick":     {map[string]string{"UNHEALTHY": "yes"}, "/healthz", 503, "unhealthy"},
 		"now":      {map[string]string{"FAIL_HEALTH_AFTER": "0"}, "/healthz", 503, "unhealthy"},

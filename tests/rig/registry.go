@@ -7,14 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
-// Registry is a local image registry without TLS and without accounts, which
-// every engine of the rig pulls from and pushes to.
+// Registry is a local image registry without TLS, which every engine of the rig
+// pulls from and pushes to. It has no accounts until Protect.
 type Registry struct {
 	Addr string // host:port, with which the images' names begin
 
-	proc *Proc
+	space *Space
+	proc  *Proc
 }
 
 const registryConfig = `version: 0.1
@@ -29,19 +32,40 @@ const registryPort = "5000"
 // ServeRegistry starts a registry in the space and waits until it listens. A
 // space has one.
 func ServeRegistry(ctx context.Context, s *Space) (*Registry, error) {
-	r := &Registry{Addr: net.JoinHostPort(s.Address.String(), registryPort)}
+	r := &Registry{Addr: net.JoinHostPort(s.Address.String(), registryPort), space: s}
+	return r, r.start(ctx, "")
+}
+
+// Protect has the registry ask everybody for a name and password from now on.
+func (r *Registry) Protect(ctx context.Context, username, password string) error {
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		return fmt.Errorf("protect the registry: %w", err)
+	}
+	file := filepath.Join(r.space.Dir, "registry.htpasswd")
+	if err := os.WriteFile(file, []byte(username+":"+string(hash)+"\n"), 0o600); err != nil {
+		return fmt.Errorf("protect the registry: %w", err)
+	}
+	if err := r.Close(ctx); err != nil {
+		return err
+	}
+	return r.start(ctx, fmt.Sprintf("auth: {htpasswd: {realm: rig, path: %s}}\n", file))
+}
+
+func (r *Registry) start(ctx context.Context, more string) error {
+	s := r.space
 	config := filepath.Join(s.Dir, "registry.yml")
-	text := fmt.Sprintf(registryConfig, filepath.Join(s.Dir, "registry"), r.Addr)
+	text := fmt.Sprintf(registryConfig, filepath.Join(s.Dir, "registry"), r.Addr) + more
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, fmt.Errorf("configure the registry: %w", err)
+		return fmt.Errorf("configure the registry: %w", err)
 	}
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "OTEL_TRACES_EXPORTER=none"}
 	var err error
 	r.proc, err = s.Start(ctx, ProcConfig{Name: "registry", Path: "docker-registry", Args: []string{"serve", config}, Env: env})
 	if err != nil {
-		return nil, fmt.Errorf("%w; docker-registry is installed by build/deps.sh test", err)
+		return fmt.Errorf("%w; docker-registry is installed by build/deps.sh test", err)
 	}
-	return r, r.proc.waitFor(ctx, "the registry to listen", func(ctx context.Context) error {
+	return r.proc.waitFor(ctx, "the registry to listen", func(ctx context.Context) error {
 		return dialable(ctx, s.NetNS, "tcp", r.Addr)
 	})
 }

@@ -45,6 +45,10 @@ func TestImages(t *testing.T) {
 	if err := two.Pull(ctx, registry.Name("stage/web:3")); err == nil || !strings.Contains(err.Error(), "manifest") {
 		t.Errorf("pulled what is not there: %v", err)
 	}
+	check(registry.Protect(ctx, "deploy", "a password"))
+	if err := two.Pull(ctx, registry.Name("stage/web:2")); err == nil || !strings.Contains(err.Error(), "auth") {
+		t.Errorf("pulled by nobody: %v", err)
+	}
 	check(two.RemoveImage(ctx, registry.Name("stage/web:2")))
 	if err := two.CopyImages(ctx, []string{"stage/web:3"}, one); err == nil {
 		t.Error("copied what is not there")

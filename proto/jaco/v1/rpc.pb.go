@@ -1278,6 +1278,186 @@ func (x *JoinClusterResponse) GetLines() []string {
 	return nil
 }
 
+type RecipientRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A deployment's name, or "cluster".
+	Unit          string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipientRequest) Reset() {
+	*x = RecipientRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipientRequest) ProtoMessage() {}
+
+func (x *RecipientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipientRequest.ProtoReflect.Descriptor instead.
+func (*RecipientRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RecipientRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+type RecipientResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An age recipient.
+	Recipient     string `protobuf:"bytes,1,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecipientResponse) Reset() {
+	*x = RecipientResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecipientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecipientResponse) ProtoMessage() {}
+
+func (x *RecipientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecipientResponse.ProtoReflect.Descriptor instead.
+func (*RecipientResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RecipientResponse) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
+type UnitKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A deployment's name, or "cluster".
+	Unit          string `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitKeyRequest) Reset() {
+	*x = UnitKeyRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitKeyRequest) ProtoMessage() {}
+
+func (x *UnitKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitKeyRequest.ProtoReflect.Descriptor instead.
+func (*UnitKeyRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UnitKeyRequest) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+type UnitKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An age identity: a secret.
+	Identity      string `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnitKeyResponse) Reset() {
+	*x = UnitKeyResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnitKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnitKeyResponse) ProtoMessage() {}
+
+func (x *UnitKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnitKeyResponse.ProtoReflect.Descriptor instead.
+func (*UnitKeyResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *UnitKeyResponse) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
 type ProposeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An Entry. Its time is the caller's and is replaced.
@@ -1288,7 +1468,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1480,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[21]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1493,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{21}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ProposeRequest) GetEntry() []byte {
@@ -1336,7 +1516,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1528,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[22]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1541,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{22}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProposeResponse) GetIndex() uint64 {
@@ -1395,7 +1575,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1587,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[23]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1600,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{23}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HeartbeatRequest) GetHeartbeatJson() []byte {
@@ -1440,7 +1620,7 @@ type HeartbeatResponse struct {
 
 func (x *HeartbeatResponse) Reset() {
 	*x = HeartbeatResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1632,7 @@ func (x *HeartbeatResponse) String() string {
 func (*HeartbeatResponse) ProtoMessage() {}
 
 func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[24]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1645,7 @@ func (x *HeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{24}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *HeartbeatResponse) GetTime() *timestamppb.Timestamp {
@@ -1483,7 +1663,7 @@ type SoftRequest struct {
 
 func (x *SoftRequest) Reset() {
 	*x = SoftRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1675,7 @@ func (x *SoftRequest) String() string {
 func (*SoftRequest) ProtoMessage() {}
 
 func (x *SoftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[25]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1688,7 @@ func (x *SoftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftRequest.ProtoReflect.Descriptor instead.
 func (*SoftRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{25}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
 }
 
 type SoftResponse struct {
@@ -1521,7 +1701,7 @@ type SoftResponse struct {
 
 func (x *SoftResponse) Reset() {
 	*x = SoftResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1533,7 +1713,7 @@ func (x *SoftResponse) String() string {
 func (*SoftResponse) ProtoMessage() {}
 
 func (x *SoftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[26]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1546,7 +1726,7 @@ func (x *SoftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SoftResponse.ProtoReflect.Descriptor instead.
 func (*SoftResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{26}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SoftResponse) GetSoftJson() []byte {
@@ -1564,7 +1744,7 @@ type PokeRequest struct {
 
 func (x *PokeRequest) Reset() {
 	*x = PokeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1756,7 @@ func (x *PokeRequest) String() string {
 func (*PokeRequest) ProtoMessage() {}
 
 func (x *PokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[27]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1769,7 @@ func (x *PokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeRequest.ProtoReflect.Descriptor instead.
 func (*PokeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{27}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
 }
 
 type PokeResponse struct {
@@ -1600,7 +1780,7 @@ type PokeResponse struct {
 
 func (x *PokeResponse) Reset() {
 	*x = PokeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1792,7 @@ func (x *PokeResponse) String() string {
 func (*PokeResponse) ProtoMessage() {}
 
 func (x *PokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[28]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1805,7 @@ func (x *PokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PokeResponse.ProtoReflect.Descriptor instead.
 func (*PokeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{28}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
 }
 
 type ProbeRequest struct {
@@ -1637,7 +1817,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1829,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[29]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1842,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{29}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ProbeRequest) GetNode() string {
@@ -1681,7 +1861,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1873,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[30]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1886,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{30}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProbeResponse) GetAnswers() bool {
@@ -1727,7 +1907,7 @@ type SegmentRequest struct {
 
 func (x *SegmentRequest) Reset() {
 	*x = SegmentRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1739,7 +1919,7 @@ func (x *SegmentRequest) String() string {
 func (*SegmentRequest) ProtoMessage() {}
 
 func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[31]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1752,7 +1932,7 @@ func (x *SegmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentRequest.ProtoReflect.Descriptor instead.
 func (*SegmentRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{31}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SegmentRequest) GetFirst() uint64 {
@@ -1778,7 +1958,7 @@ type SegmentResponse struct {
 
 func (x *SegmentResponse) Reset() {
 	*x = SegmentResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1970,7 @@ func (x *SegmentResponse) String() string {
 func (*SegmentResponse) ProtoMessage() {}
 
 func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[32]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1983,7 @@ func (x *SegmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentResponse.ProtoReflect.Descriptor instead.
 func (*SegmentResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{32}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SegmentResponse) GetChunk() []byte {
@@ -1823,7 +2003,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +2015,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[33]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +2028,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{33}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HelloRequest) GetTokenId() string {
@@ -1873,7 +2053,7 @@ type HelloResponse struct {
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2065,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[34]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2078,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{34}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *HelloResponse) GetClusterId() string {
@@ -1957,7 +2137,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1969,7 +2149,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[35]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1982,7 +2162,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{35}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *JoinRequest) GetTokenId() string {
@@ -2053,7 +2233,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2245,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[36]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2258,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{36}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *JoinResponse) GetCertificate() []byte {
@@ -2108,7 +2288,7 @@ type MemberKey struct {
 
 func (x *MemberKey) Reset() {
 	*x = MemberKey{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2300,7 @@ func (x *MemberKey) String() string {
 func (*MemberKey) ProtoMessage() {}
 
 func (x *MemberKey) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[37]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2313,7 @@ func (x *MemberKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberKey.ProtoReflect.Descriptor instead.
 func (*MemberKey) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{37}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *MemberKey) GetName() string {
@@ -2165,7 +2345,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2357,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[38]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2370,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{38}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{42}
 }
 
 type RenewResponse struct {
@@ -2202,7 +2382,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2394,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[39]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2407,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{39}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RenewResponse) GetCertificate() []byte {
@@ -2246,7 +2426,7 @@ type ReanchorRequest struct {
 
 func (x *ReanchorRequest) Reset() {
 	*x = ReanchorRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2438,7 @@ func (x *ReanchorRequest) String() string {
 func (*ReanchorRequest) ProtoMessage() {}
 
 func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[40]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2451,7 @@ func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorRequest.ProtoReflect.Descriptor instead.
 func (*ReanchorRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{40}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ReanchorRequest) GetCommit() []byte {
@@ -2293,7 +2473,7 @@ type ReanchorResponse struct {
 
 func (x *ReanchorResponse) Reset() {
 	*x = ReanchorResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2485,7 @@ func (x *ReanchorResponse) String() string {
 func (*ReanchorResponse) ProtoMessage() {}
 
 func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[41]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2498,7 @@ func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorResponse.ProtoReflect.Descriptor instead.
 func (*ReanchorResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{41}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReanchorResponse) GetTrustVersion() int64 {
@@ -2441,6 +2621,14 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
 	"\x05lines\x18\x04 \x03(\tR\x05lines\"&\n" +
+	"\x10RecipientRequest\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\"1\n" +
+	"\x11RecipientResponse\x12\x1c\n" +
+	"\trecipient\x18\x01 \x01(\tR\trecipient\"$\n" +
+	"\x0eUnitKeyRequest\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\"-\n" +
+	"\x0fUnitKeyResponse\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\"&\n" +
 	"\x0eProposeRequest\x12\x14\n" +
 	"\x05entry\x18\x01 \x01(\fR\x05entry\"[\n" +
 	"\x0fProposeResponse\x12\x14\n" +
@@ -2501,7 +2689,7 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x10ReanchorResponse\x12#\n" +
 	"\rtrust_version\x18\x01 \x01(\x03R\ftrustVersion\x12\x12\n" +
 	"\x04root\x18\x02 \x03(\tR\x04root\x12\x14\n" +
-	"\x05lines\x18\x03 \x03(\tR\x05lines2\xa8\x05\n" +
+	"\x05lines\x18\x03 \x03(\tR\x05lines2\xec\x05\n" +
 	"\aControl\x123\n" +
 	"\x04Init\x12\x14.jaco.v1.InitRequest\x1a\x15.jaco.v1.InitResponse\x12;\n" +
 	"\x06Status\x12\x16.jaco.v1.StatusRequest\x1a\x17.jaco.v1.StatusResponse0\x01\x12<\n" +
@@ -2512,9 +2700,10 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x04Logs\x12\x14.jaco.v1.LogsRequest\x1a\x15.jaco.v1.LogsResponse0\x01\x12E\n" +
 	"\n" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x12H\n" +
-	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x125\n" +
+	"\vJoinCluster\x12\x1b.jaco.v1.JoinClusterRequest\x1a\x1c.jaco.v1.JoinClusterResponse\x12B\n" +
+	"\tRecipient\x12\x19.jaco.v1.RecipientRequest\x1a\x1a.jaco.v1.RecipientResponse\x125\n" +
 	"\x04Plan\x12\x14.jaco.v1.PlanRequest\x1a\x15.jaco.v1.PlanResponse(\x01\x12?\n" +
-	"\bReanchor\x12\x18.jaco.v1.ReanchorRequest\x1a\x19.jaco.v1.ReanchorResponse2\xdb\x04\n" +
+	"\bReanchor\x12\x18.jaco.v1.ReanchorRequest\x1a\x19.jaco.v1.ReanchorResponse2\xdd\x05\n" +
 	"\x04Peer\x12<\n" +
 	"\aPropose\x12\x17.jaco.v1.ProposeRequest\x1a\x18.jaco.v1.ProposeResponse\x12B\n" +
 	"\tHeartbeat\x12\x19.jaco.v1.HeartbeatRequest\x1a\x1a.jaco.v1.HeartbeatResponse\x123\n" +
@@ -2526,7 +2715,9 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\aSegment\x12\x17.jaco.v1.SegmentRequest\x1a\x18.jaco.v1.SegmentResponse0\x01\x12E\n" +
 	"\n" +
 	"IssueToken\x12\x1a.jaco.v1.IssueTokenRequest\x1a\x1b.jaco.v1.IssueTokenResponse\x123\n" +
-	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse2\xab\x01\n" +
+	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x12B\n" +
+	"\tRecipient\x12\x19.jaco.v1.RecipientRequest\x1a\x1a.jaco.v1.RecipientResponse\x12<\n" +
+	"\aUnitKey\x12\x17.jaco.v1.UnitKeyRequest\x1a\x18.jaco.v1.UnitKeyResponse2\xab\x01\n" +
 	"\x04Join\x126\n" +
 	"\x05Hello\x12\x15.jaco.v1.HelloRequest\x1a\x16.jaco.v1.HelloResponse\x123\n" +
 	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x126\n" +
@@ -2544,7 +2735,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2567,37 +2758,41 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*IssueTokenResponse)(nil),    // 18: jaco.v1.IssueTokenResponse
 	(*JoinClusterRequest)(nil),    // 19: jaco.v1.JoinClusterRequest
 	(*JoinClusterResponse)(nil),   // 20: jaco.v1.JoinClusterResponse
-	(*ProposeRequest)(nil),        // 21: jaco.v1.ProposeRequest
-	(*ProposeResponse)(nil),       // 22: jaco.v1.ProposeResponse
-	(*HeartbeatRequest)(nil),      // 23: jaco.v1.HeartbeatRequest
-	(*HeartbeatResponse)(nil),     // 24: jaco.v1.HeartbeatResponse
-	(*SoftRequest)(nil),           // 25: jaco.v1.SoftRequest
-	(*SoftResponse)(nil),          // 26: jaco.v1.SoftResponse
-	(*PokeRequest)(nil),           // 27: jaco.v1.PokeRequest
-	(*PokeResponse)(nil),          // 28: jaco.v1.PokeResponse
-	(*ProbeRequest)(nil),          // 29: jaco.v1.ProbeRequest
-	(*ProbeResponse)(nil),         // 30: jaco.v1.ProbeResponse
-	(*SegmentRequest)(nil),        // 31: jaco.v1.SegmentRequest
-	(*SegmentResponse)(nil),       // 32: jaco.v1.SegmentResponse
-	(*HelloRequest)(nil),          // 33: jaco.v1.HelloRequest
-	(*HelloResponse)(nil),         // 34: jaco.v1.HelloResponse
-	(*JoinRequest)(nil),           // 35: jaco.v1.JoinRequest
-	(*JoinResponse)(nil),          // 36: jaco.v1.JoinResponse
-	(*MemberKey)(nil),             // 37: jaco.v1.MemberKey
-	(*RenewRequest)(nil),          // 38: jaco.v1.RenewRequest
-	(*RenewResponse)(nil),         // 39: jaco.v1.RenewResponse
-	(*ReanchorRequest)(nil),       // 40: jaco.v1.ReanchorRequest
-	(*ReanchorResponse)(nil),      // 41: jaco.v1.ReanchorResponse
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*RecipientRequest)(nil),      // 21: jaco.v1.RecipientRequest
+	(*RecipientResponse)(nil),     // 22: jaco.v1.RecipientResponse
+	(*UnitKeyRequest)(nil),        // 23: jaco.v1.UnitKeyRequest
+	(*UnitKeyResponse)(nil),       // 24: jaco.v1.UnitKeyResponse
+	(*ProposeRequest)(nil),        // 25: jaco.v1.ProposeRequest
+	(*ProposeResponse)(nil),       // 26: jaco.v1.ProposeResponse
+	(*HeartbeatRequest)(nil),      // 27: jaco.v1.HeartbeatRequest
+	(*HeartbeatResponse)(nil),     // 28: jaco.v1.HeartbeatResponse
+	(*SoftRequest)(nil),           // 29: jaco.v1.SoftRequest
+	(*SoftResponse)(nil),          // 30: jaco.v1.SoftResponse
+	(*PokeRequest)(nil),           // 31: jaco.v1.PokeRequest
+	(*PokeResponse)(nil),          // 32: jaco.v1.PokeResponse
+	(*ProbeRequest)(nil),          // 33: jaco.v1.ProbeRequest
+	(*ProbeResponse)(nil),         // 34: jaco.v1.ProbeResponse
+	(*SegmentRequest)(nil),        // 35: jaco.v1.SegmentRequest
+	(*SegmentResponse)(nil),       // 36: jaco.v1.SegmentResponse
+	(*HelloRequest)(nil),          // 37: jaco.v1.HelloRequest
+	(*HelloResponse)(nil),         // 38: jaco.v1.HelloResponse
+	(*JoinRequest)(nil),           // 39: jaco.v1.JoinRequest
+	(*JoinResponse)(nil),          // 40: jaco.v1.JoinResponse
+	(*MemberKey)(nil),             // 41: jaco.v1.MemberKey
+	(*RenewRequest)(nil),          // 42: jaco.v1.RenewRequest
+	(*RenewResponse)(nil),         // 43: jaco.v1.RenewResponse
+	(*ReanchorRequest)(nil),       // 44: jaco.v1.ReanchorRequest
+	(*ReanchorResponse)(nil),      // 45: jaco.v1.ReanchorResponse
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	42, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	42, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	42, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	42, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	42, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
-	37, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
+	46, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	46, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	46, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
 	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
 	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
 	5,  // 9: jaco.v1.Control.Refresh:input_type -> jaco.v1.RefreshRequest
@@ -2607,47 +2802,53 @@ var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	15, // 13: jaco.v1.Control.Logs:input_type -> jaco.v1.LogsRequest
 	17, // 14: jaco.v1.Control.IssueToken:input_type -> jaco.v1.IssueTokenRequest
 	19, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
-	13, // 16: jaco.v1.Control.Plan:input_type -> jaco.v1.PlanRequest
-	40, // 17: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
-	21, // 18: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
-	23, // 19: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
-	25, // 20: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
-	27, // 21: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
-	5,  // 22: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
-	29, // 23: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
-	15, // 24: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
-	31, // 25: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
-	17, // 26: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
-	35, // 27: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
-	33, // 28: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
-	35, // 29: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
-	38, // 30: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 31: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 32: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 33: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 34: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 35: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 36: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	16, // 37: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	18, // 38: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	20, // 39: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	14, // 40: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
-	41, // 41: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
-	22, // 42: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	24, // 43: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	26, // 44: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	28, // 45: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 46: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	30, // 47: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	16, // 48: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	32, // 49: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	18, // 50: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	36, // 51: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	34, // 52: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	36, // 53: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	39, // 54: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	31, // [31:55] is the sub-list for method output_type
-	7,  // [7:31] is the sub-list for method input_type
+	21, // 16: jaco.v1.Control.Recipient:input_type -> jaco.v1.RecipientRequest
+	13, // 17: jaco.v1.Control.Plan:input_type -> jaco.v1.PlanRequest
+	44, // 18: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
+	25, // 19: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
+	27, // 20: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
+	29, // 21: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
+	31, // 22: jaco.v1.Peer.Poke:input_type -> jaco.v1.PokeRequest
+	5,  // 23: jaco.v1.Peer.Refresh:input_type -> jaco.v1.RefreshRequest
+	33, // 24: jaco.v1.Peer.Probe:input_type -> jaco.v1.ProbeRequest
+	15, // 25: jaco.v1.Peer.Logs:input_type -> jaco.v1.LogsRequest
+	35, // 26: jaco.v1.Peer.Segment:input_type -> jaco.v1.SegmentRequest
+	17, // 27: jaco.v1.Peer.IssueToken:input_type -> jaco.v1.IssueTokenRequest
+	39, // 28: jaco.v1.Peer.Join:input_type -> jaco.v1.JoinRequest
+	21, // 29: jaco.v1.Peer.Recipient:input_type -> jaco.v1.RecipientRequest
+	23, // 30: jaco.v1.Peer.UnitKey:input_type -> jaco.v1.UnitKeyRequest
+	37, // 31: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
+	39, // 32: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
+	42, // 33: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
+	2,  // 34: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 35: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 36: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 37: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 38: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 39: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	16, // 40: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	18, // 41: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	20, // 42: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	22, // 43: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
+	14, // 44: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
+	45, // 45: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
+	26, // 46: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	28, // 47: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	30, // 48: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	32, // 49: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 50: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	34, // 51: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	16, // 52: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	36, // 53: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	18, // 54: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	40, // 55: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	22, // 56: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
+	24, // 57: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
+	38, // 58: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	40, // 59: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	43, // 60: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	34, // [34:61] is the sub-list for method output_type
+	7,  // [7:34] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -2664,7 +2865,7 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

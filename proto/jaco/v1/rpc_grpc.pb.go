@@ -28,6 +28,7 @@ const (
 	Control_Logs_FullMethodName        = "/jaco.v1.Control/Logs"
 	Control_IssueToken_FullMethodName  = "/jaco.v1.Control/IssueToken"
 	Control_JoinCluster_FullMethodName = "/jaco.v1.Control/JoinCluster"
+	Control_Recipient_FullMethodName   = "/jaco.v1.Control/Recipient"
 	Control_Plan_FullMethodName        = "/jaco.v1.Control/Plan"
 	Control_Reanchor_FullMethodName    = "/jaco.v1.Control/Reanchor"
 )
@@ -59,6 +60,9 @@ type ControlClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(ctx context.Context, in *JoinClusterRequest, opts ...grpc.CallOption) (*JoinClusterResponse, error)
+	// Recipient returns what the secrets of a deployment, or of cluster.yaml, are
+	// encrypted to.
+	Recipient(ctx context.Context, in *RecipientRequest, opts ...grpc.CallOption) (*RecipientResponse, error)
 	// Plan says what the cluster would do with the files that are sent. It
 	// changes nothing.
 	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error)
@@ -201,6 +205,16 @@ func (c *controlClient) JoinCluster(ctx context.Context, in *JoinClusterRequest,
 	return out, nil
 }
 
+func (c *controlClient) Recipient(ctx context.Context, in *RecipientRequest, opts ...grpc.CallOption) (*RecipientResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecipientResponse)
+	err := c.cc.Invoke(ctx, Control_Recipient_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PlanRequest, PlanResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[4], Control_Plan_FullMethodName, cOpts...)
@@ -251,6 +265,9 @@ type ControlServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// JoinCluster makes this node a member of another node's cluster.
 	JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error)
+	// Recipient returns what the secrets of a deployment, or of cluster.yaml, are
+	// encrypted to.
+	Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error)
 	// Plan says what the cluster would do with the files that are sent. It
 	// changes nothing.
 	Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error
@@ -293,6 +310,9 @@ func (UnimplementedControlServer) IssueToken(context.Context, *IssueTokenRequest
 }
 func (UnimplementedControlServer) JoinCluster(context.Context, *JoinClusterRequest) (*JoinClusterResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method JoinCluster not implemented")
+}
+func (UnimplementedControlServer) Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recipient not implemented")
 }
 func (UnimplementedControlServer) Plan(grpc.ClientStreamingServer[PlanRequest, PlanResponse]) error {
 	return status.Error(codes.Unimplemented, "method Plan not implemented")
@@ -455,6 +475,24 @@ func _Control_JoinCluster_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_Recipient_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecipientRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).Recipient(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_Recipient_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).Recipient(ctx, req.(*RecipientRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_Plan_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ControlServer).Plan(&grpc.GenericServerStream[PlanRequest, PlanResponse]{ServerStream: stream})
 }
@@ -508,6 +546,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Control_JoinCluster_Handler,
 		},
 		{
+			MethodName: "Recipient",
+			Handler:    _Control_Recipient_Handler,
+		},
+		{
 			MethodName: "Reanchor",
 			Handler:    _Control_Reanchor_Handler,
 		},
@@ -553,6 +595,8 @@ const (
 	Peer_Segment_FullMethodName    = "/jaco.v1.Peer/Segment"
 	Peer_IssueToken_FullMethodName = "/jaco.v1.Peer/IssueToken"
 	Peer_Join_FullMethodName       = "/jaco.v1.Peer/Join"
+	Peer_Recipient_FullMethodName  = "/jaco.v1.Peer/Recipient"
+	Peer_UnitKey_FullMethodName    = "/jaco.v1.Peer/UnitKey"
 )
 
 // PeerClient is the client API for Peer service.
@@ -584,6 +628,11 @@ type PeerClient interface {
 	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...grpc.CallOption) (*IssueTokenResponse, error)
 	// Join passes a stranger's request on to the leader.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// Recipient is Control's, for a voter.
+	Recipient(ctx context.Context, in *RecipientRequest, opts ...grpc.CallOption) (*RecipientResponse, error)
+	// UnitKey returns the identity that opens the secrets of a deployment that the
+	// caller runs, or of cluster.yaml. Only a voter answers it.
+	UnitKey(ctx context.Context, in *UnitKeyRequest, opts ...grpc.CallOption) (*UnitKeyResponse, error)
 }
 
 type peerClient struct {
@@ -712,6 +761,26 @@ func (c *peerClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.Cal
 	return out, nil
 }
 
+func (c *peerClient) Recipient(ctx context.Context, in *RecipientRequest, opts ...grpc.CallOption) (*RecipientResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecipientResponse)
+	err := c.cc.Invoke(ctx, Peer_Recipient_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) UnitKey(ctx context.Context, in *UnitKeyRequest, opts ...grpc.CallOption) (*UnitKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnitKeyResponse)
+	err := c.cc.Invoke(ctx, Peer_UnitKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -741,6 +810,11 @@ type PeerServer interface {
 	IssueToken(context.Context, *IssueTokenRequest) (*IssueTokenResponse, error)
 	// Join passes a stranger's request on to the leader.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// Recipient is Control's, for a voter.
+	Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error)
+	// UnitKey returns the identity that opens the secrets of a deployment that the
+	// caller runs, or of cluster.yaml. Only a voter answers it.
+	UnitKey(context.Context, *UnitKeyRequest) (*UnitKeyResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -780,6 +854,12 @@ func (UnimplementedPeerServer) IssueToken(context.Context, *IssueTokenRequest) (
 }
 func (UnimplementedPeerServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedPeerServer) Recipient(context.Context, *RecipientRequest) (*RecipientResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recipient not implemented")
+}
+func (UnimplementedPeerServer) UnitKey(context.Context, *UnitKeyRequest) (*UnitKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnitKey not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -968,6 +1048,42 @@ func _Peer_Join_Handler(srv interface{}, ctx context.Context, dec func(interface
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Recipient_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecipientRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Recipient(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Recipient_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Recipient(ctx, req.(*RecipientRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_UnitKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnitKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).UnitKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_UnitKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).UnitKey(ctx, req.(*UnitKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1006,6 +1122,14 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Join",
 			Handler:    _Peer_Join_Handler,
+		},
+		{
+			MethodName: "Recipient",
+			Handler:    _Peer_Recipient_Handler,
+		},
+		{
+			MethodName: "UnitKey",
+			Handler:    _Peer_UnitKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
