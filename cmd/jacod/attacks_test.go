@@ -42,6 +42,9 @@ type attackStep struct {
 	Refused  *attackRefusal    `yaml:"refused"`
 	Pending  map[string]string `yaml:"pending"` // unit to the commit that waits
 	Runs     map[string]string `yaml:"runs"`    // unit to its approved revision
+	// Invalid is what was approved and cannot be run, so that what ran before
+	// runs on: unit to a part of the reason.
+	Invalid map[string]string `yaml:"invalid"`
 }
 
 // attackRefusal is the bad commit, the commit of the chain that brings it in
@@ -237,6 +240,14 @@ func (f *attackField) want(where string, n *attackNode, step attackStep) {
 	if !maps.Equal(pending, wanted) && len(pending)+len(wanted) > 0 {
 		f.t.Errorf("%s: pending is %v, want %v", where, pending, wanted)
 	}
+	for name, unit := range record.Units {
+		says, invalid := step.Invalid[name]
+		if invalid != (unit.Invalid != nil) {
+			f.t.Errorf("%s: %s is invalid: %+v, want %v", where, name, unit.Invalid, invalid)
+		} else if invalid && !strings.Contains(unit.Invalid.Reason, says) {
+			f.t.Errorf("%s: %s is invalid: %s, want %q in it", where, name, unit.Invalid.Reason, says)
+		}
+	}
 	f.wantNothingEvil(where, n)
 }
 
@@ -263,7 +274,7 @@ func (f *attackField) wantNothingEvil(where string, n *attackNode) {
 func (f *attackField) wantRefused(name string, step attackStep) {
 	f.t.Helper()
 	f.wantRootWaits(name, step)
-	got := f.log.last
+	got := f.log.refused(f.id(step.Push))
 	switch {
 	case step.Refused == nil && got == nil:
 		return
