@@ -2,52 +2,71 @@ package signing
 
 import "regexp"
 
-// difference is one known way in which git and we see the same bytes differently,
-// and why that is so. TestFixtures holds the ones of single fixtures.
+// gitDifference is one known way in which git and we see the same bytes
+// differently, with an object that shows it. The differences over signatures
+// stand in fixtureTable.
 type gitDifference struct {
-	// git is what git fsck --strict says ("" for an object that it takes): the
-	// name of its message.
+	// git is the name of what git fsck --strict says; "" for an object that it
+	// takes.
 	git string
 	// ours matches our own refusal; nil: we take the object.
 	ours *regexp.Regexp
 	why  string
+	// example is an object of a kind that differs so.
+	example Object
 }
 
-// stricter lists what we refuse and git fsck takes.
-var stricter = []gitDifference{
-	{"", regexp.MustCompile(`unexpected header|want header|headers end`), "we take the headers that git writes, in its order, and no others: what one reader skips another may use"},
-	{"", regexp.MustCompile(`want "Name <email> seconds zone"|want " seconds`), "git fsck bounds neither names nor what stands around the mark of an email"},
-	{"", regexp.MustCompile(`time ".*": want seconds|zone ".*": want`), "git takes times behind the year 9999 and zones of any digits; we show them in formats that cannot"},
-	{"", regexp.MustCompile(`encoding: |is not one word`), "git fsck does not look at the encoding"},
-	{"", regexp.MustCompile(`the zero id`), "no object has it: git fsck follows it as a missing link only"},
-	{"", regexp.MustCompile(`more than \d+ parents|of \d+ bytes: more than`), "sizes are bounded"},
-	{"", regexp.MustCompile(`holds a NUL byte`), "git fsck finds a NUL in commits; we refuse it in tags too"},
-	{"", regexp.MustCompile(`mode`), "git fsck takes 100664, which git once wrote, and no build of git writes now"},
-	{"", regexp.MustCompile(`name|"\.git"|\.git`), "names that some file system folds to one of git's own, and names of other forms that nothing can deploy"},
-	{"", regexp.MustCompile(`signature|armor|behind`), "a tag's signature is its end, in one piece; git fsck does not look at it"},
-	{"", regexp.MustCompile(`object type|type `), "git fsck takes a tag of any type that the name of one begins"},
+// Parts of examples: a commit's headers, and a tag's.
+const (
+	anyTree   = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
+	anyIdent  = "A <a@example.com> 1777636800 +0000\n"
+	anyCommit = anyTree + "author " + anyIdent + "committer " + anyIdent
+	anyTag    = "object 1111111111111111111111111111111111111111\ntype commit\ntag approve/shop/1\ntagger " + anyIdent
+)
+
+func exampleOf(kind ObjectType, data string) Object { return Object{Type: kind, Data: []byte(data)} }
+
+// gitDifferences are all differences between the strict decoders and git fsck
+// --strict.
+var gitDifferences = []gitDifference{
+	{"", regexp.MustCompile(`unexpected header|headers end in the middle`),
+		"headers are those that git writes, in its order, up to an empty line: what one reader skips another may use",
+		exampleOf(CommitObject, anyCommit+"x-note hello\n\nmessage\n")},
+	{"", regexp.MustCompile(`want lower-case hexadecimal digits`),
+		"git reads ids in capitals too; an id has one spelling",
+		exampleOf(CommitObject, "tree 4B825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor "+anyIdent+"committer "+anyIdent+"\nmessage\n")},
+	{"", regexp.MustCompile(`the zero id`),
+		"no object has it: git follows it as a link that leads nowhere",
+		exampleOf(TagObject, "object 0000000000000000000000000000000000000000\ntype commit\ntag t\ntagger "+anyIdent+"\nmessage\n")},
+	{"", regexp.MustCompile(`time ".*": want seconds|zone ".*": want`),
+		"times behind the year 9999, and zones that no clock has, cannot be shown in the formats that people read",
+		exampleOf(CommitObject, anyTree+"author A <a@example.com> 99999999999999 +0000\ncommitter "+anyIdent+"\nmessage\n")},
+	{"", regexp.MustCompile(`encoding: `),
+		"git does not look at the encoding's name; it is one word",
+		exampleOf(CommitObject, anyCommit+"encoding no word\n\nmessage\n")},
+	{"", regexp.MustCompile(`tag holds a NUL byte`),
+		"git looks for a NUL in commits; readers that stop there see another tag as well",
+		exampleOf(TagObject, anyTag+"\nmess\x00age\n")},
+	{"", regexp.MustCompile(`more than one armored block`),
+		"a tag's signature is its end, in one piece; git does not look at it here",
+		exampleOf(TagObject, anyTag+"\nmessage\n"+sshBegin+sshEnd+pgpBegin+pgpEnd)},
+	{"gitmodulesSymlink", nil,
+		"a tree is decoded whatever its entries are; a symbolic link is refused where it would be deployed",
+		exampleOf(TreeObject, "120000 .gitmodules\x00aaaaaaaaaaaaaaaaaaaa")},
 }
 
-// looser lists what git fsck complains of and we take. None of it changes what
-// anybody reads in the object.
-var looser = []gitDifference{
-	{"missingSpaceBeforeEmail", nil, "a name that is empty: we ask for the space, git for a name too"},
-	{"gitmodulesSymlink", nil, "a tree is decoded whatever is in it; symbolic links are refused where they would be deployed"},
-	{"gitignoreSymlink", nil, "as above: a warning about work trees, which we have none of"},
-	{"gitattributesSymlink", nil, "as above"},
-	{"mailmapSymlink", nil, "as above"},
-	{"badTagName", nil, "git's rules for the names of refs; the name of an approval must be that of its ref, which git has checked"},
-	{"missingEmail", nil, "an ident is its author's word and decides nothing"},
-	{"missingNameBeforeEmail", nil, "as above"},
-	{"badName", nil, "as above"},
+// signatureDifference is one that no fixture shows: git takes the fixture's
+// signature in another spelling.
+type signatureDifference struct {
+	ours     *regexp.Regexp
+	why      string
+	fixture  string
+	old, new string // of the first place where old stands
 }
 
-// stricterOfSignatures lists what we refuse and git verify-commit takes.
-var stricterOfSignatures = []gitDifference{
-	{"", regexp.MustCompile(`malformed object`), "the object itself: see stricter"},
-	{"", regexp.MustCompile(`armor|canonical|canonically|base64|checksum|trailing|line`), "one spelling of a signature, so that an id does not change without a key"},
-	{"", regexp.MustCompile(`SHA-?1|2048|DSA|digest|hash`), "kinds of signatures that are too weak, or that we do not take"},
-	{"", regexp.MustCompile(`expired|revoked`), "git judges by the time that the signature claims"},
-	{"", regexp.MustCompile(`key not known|unknown key`), "git knows more keys here than the keyring does: the weak ones"},
-	{"", regexp.MustCompile(`subpacket|packet|unhashed|version`), "what no signature covers must not be there"},
+// signatureDifferences are those between Keyring.Verify and git verify-commit
+// that are not in fixtureTable.
+var signatureDifferences = []signatureDifference{
+	{regexp.MustCompile(`illegal base64 data`), "ssh-keygen and gpg pass over what is no base64, such as blanks: the id could be changed without the key",
+		"ssh-ed25519", "\n U1NIU0lH", "\n U1NI\tU0lH"},
 }
