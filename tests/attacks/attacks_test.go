@@ -46,6 +46,8 @@ type play struct {
 // attack is one case: what is pushed, which commit is named, and for what.
 type attack struct {
 	name string
+	// prepare brings about what the attack needs, properly; nil: nothing.
+	prepare func(*play)
 	// push returns the commit that status must name.
 	push func(*play) string
 	// reason is that of the refusal; "" where shop waits for approval, and
@@ -54,16 +56,16 @@ type attack struct {
 }
 
 var attacks = []attack{
-	{"unsigned behind an octopus merge", octopus, signing.ReasonUnsigned},
-	{"rollback", rollback, signing.ReasonRewritten},
-	{"replayed approval", replay, ""},
-	{"approval by the author's second key", secondKey, ""},
-	{"approval by the git host", byForge, ""},
-	{"back-dated commit by a revoked key", backDated, signing.ReasonRevoked},
-	{"policy changed with a deployment", trustWithDeployment, signing.ReasonTrust},
-	{"rotation without the threshold", rotation, signing.ReasonTrustPending},
-	{"evil merge by the git host", evilMerge, signing.ReasonMerge},
-	{"another spelling of a signature", armor, signing.ReasonBadSignature},
+	{"unsigned behind an octopus merge", nil, octopus, signing.ReasonUnsigned},
+	{"rollback", nil, rollback, signing.ReasonRewritten},
+	{"replayed approval", replaced, replay, ""},
+	{"approval by the author's second key", nil, secondKey, ""},
+	{"approval by the git host", nil, byForge, ""},
+	{"back-dated commit by a revoked key", nil, backDated, signing.ReasonRevoked},
+	{"policy changed with a deployment", nil, trustWithDeployment, signing.ReasonTrust},
+	{"rotation without the threshold", nil, rotation, signing.ReasonTrustPending},
+	{"evil merge by the git host", nil, evilMerge, signing.ReasonMerge},
+	{"another spelling of a signature", nil, armor, signing.ReasonBadSignature},
 }
 
 // TestAttacks leaves the cluster as it was ten times.
@@ -74,6 +76,9 @@ func TestAttacks(t *testing.T) {
 	for _, test := range attacks {
 		t.Run(test.name, func(t *testing.T) {
 			c.In(t)
+			if test.prepare != nil {
+				test.prepare(p)
+			}
 			before := p.started()
 			bad := test.push(p)
 			p.Deliver(p.Member(1))
@@ -231,13 +236,22 @@ func rollback(p *play) string {
 	return p.head()
 }
 
-// replay brings back what bob approved once and what was replaced since: his tag
-// is still there.
+// replaced has bob approve one version of shop and then another.
+func replaced(p *play) {
+	for _, message := range []string{"with a hole", "mended"} {
+		commit := p.Commit(files("shop", message))
+		p.approve(p.bob, "shop")
+		p.Push()
+		p.Deliver(p.Member(1))
+		p.runs("shop", commit)
+	}
+	p.Settle(sayTime)
+	p.good = p.head()
+}
+
+// replay brings back the version that bob approved once: his tag is still there.
 func replay(p *play) string {
-	p.Commit(files("shop", "second"))
-	p.approve(p.bob, "shop")
-	p.Commit(files("shop", "third"))
-	bad := p.Commit(files("shop", "second"))
+	bad := p.Commit(files("shop", "with a hole"))
 	p.Push()
 	return bad
 }
