@@ -36,6 +36,10 @@ lint: ## Run golangci-lint, pinned in build/tools/lint.mod
 generate: ## Regenerate the code below proto/ with pinned tools
 	build/generate.sh
 
+.PHONY: attacks
+attacks: ## Make the histories of the attack corpus anew
+	signing/testdata/attacks/make.sh
+
 .PHONY: demo
 demo: ## One node, a signed push, a refused push and the proof of both (DEMO_EXIT=1 cleans up and exits)
 	build/deps.sh demo

@@ -35,7 +35,7 @@ func FuzzGitObjects(f *testing.F) {
 		objects := make(map[Hash]Object)
 		for range objectsPerRun {
 			o := m.mutate(seeds[m.IntN(len(seeds))])
-			objects[plainHash(o)] = o
+			objects[plainHash(t, o)] = o
 		}
 		complaints := judge.fsck(t, objects)
 		for id, o := range objects {
@@ -67,7 +67,7 @@ func FuzzGitSignatures(f *testing.F) {
 			if m.IntN(8) > 0 { // some stay good
 				o = m.mutateSigned(o)
 			}
-			objects[plainHash(o)] = o
+			objects[plainHash(t, o)] = o
 		}
 		good := judge.verifyAll(t, objects)
 		for id, o := range objects {
@@ -158,7 +158,7 @@ func TestGitDifferences(t *testing.T) {
 		t.Skip(judge.skip)
 	}
 	for _, d := range gitDifferences {
-		id := plainHash(d.example)
+		id := plainHash(t, d.example)
 		err, complaints := decodeStrictly(d.example), judge.fsck(t, map[Hash]Object{id: d.example})[id]
 		switch {
 		case d.why == "":
@@ -206,10 +206,11 @@ func differentialSeeds(t testing.TB) []Object {
 }
 
 // plainHash is the id of an object, without looking for attacks on it.
-func plainHash(o Object) Hash {
+func plainHash(t testing.TB, o Object) Hash {
+	t.Helper()
 	id, err := HashObject(o)
 	if err != nil {
-		panic(err) // no mutation hits a collision
+		t.Fatal(err) // no mutation hits a collision
 	}
 	return id
 }
