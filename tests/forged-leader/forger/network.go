@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/cluster/identity"
 	"github.com/jaco-sh/jaco/cluster/rpc"
 )
 
@@ -31,7 +32,7 @@ func (f *forger) serve(ctx context.Context, control *rpc.Listener) error {
 	lies := liar{f}
 	return rpc.ServeNetwork(ctx, control, rpc.Network{
 		Identity: f.identity, Members: f.member,
-		Log: lies, Liveness: lies, Sync: lies, Data: lies, Join: joinLiar{}, Tokens: lies,
+		Log: lies, Liveness: lies, Sync: lies, Data: lies, Secrets: lies, Join: joinLiar{}, Tokens: lies,
 		Control: rpc.NewServer(nil, nil), // no token is good, so that nobody reads
 	})
 }
@@ -44,6 +45,7 @@ var (
 	_ rpc.PeerLiveness = liar{}
 	_ rpc.PeerSync     = liar{}
 	_ rpc.PeerData     = liar{}
+	_ rpc.PeerSecrets  = liar{}
 	_ rpc.ReadTokens   = liar{}
 	_ rpc.JoinServer   = joinLiar{}
 )
@@ -88,6 +90,12 @@ func (liar) Logs(context.Context, rpc.LogsRequest, func(rpc.LogLine) error) erro
 
 // Segment implements rpc.PeerData.
 func (liar) Segment(context.Context, uint64, [32]byte) ([]byte, error) { return nil, errSilent }
+
+// Recipient implements rpc.PeerSecrets.
+func (liar) Recipient(context.Context, string) (string, error) { return "", errSilent }
+
+// UnitKey implements rpc.PeerSecrets.
+func (liar) UnitKey(context.Context, string, string) (*identity.UnitKey, error) { return nil, errSilent }
 
 // Check implements rpc.ReadTokens.
 func (liar) Check(context.Context, string, rpc.Secret) (time.Time, error) {
