@@ -319,6 +319,9 @@ func (s *step) checkChanges(c *Commit, changes []change, who Approval) error {
 	for _, change := range changes {
 		if change.area == areaTrust {
 			trust++
+			if err := checkTrustFile(change); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.judge.trust.checkChange(change); err != nil {
