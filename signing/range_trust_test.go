@@ -275,7 +275,7 @@ func TestKeysArePlain(t *testing.T) {
 		r, from := started(t)
 		tip := r.commit("alice", "Policy", edits{"trust.yaml": r.trustText(2), path: content}, from.Commit)
 		v := r.verify(from, tip)
-		if v.Refusal == nil || v.Refusal.Reason != ReasonMalformed || v.Position.Commit != from.Commit {
+		if v.Refusal == nil || v.Refusal.Reason != ReasonTrust || v.Position.Commit != from.Commit {
 			t.Errorf("%q: %s", path, r.show(v))
 		}
 	}

@@ -76,9 +76,9 @@ func checkTrustFile(c change) error {
 	case c.now.id.IsZero():
 		return nil
 	case !utf8.ValidString(c.path) || strings.ContainsFunc(c.path, unicode.IsControl):
-		return refuse(ReasonMalformed, "%s: the name holds control characters or is not UTF-8", showPath(c.path))
+		return refuse(ReasonTrust, "%s: the name holds control characters or is not UTF-8", showPath(c.path))
 	case !isFile(c.now.mode):
-		return refuse(ReasonMalformed, "%s has the mode %o: trust.yaml and keys/ are plain files", c.path, c.now.mode)
+		return refuse(ReasonTrust, "%s has the mode %o: trust.yaml and keys/ are plain files", c.path, c.now.mode)
 	}
 	return nil
 }
