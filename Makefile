@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig engine stage push refusals approvals rotation cluster crash idle badinput forged-leader faults idle-cluster plan secrets
+SUITES   := rig engine stage push refusals approvals rotation cluster crash idle badinput forged-leader faults idle-cluster plan secrets attacks
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go
@@ -35,6 +35,10 @@ lint: ## Run golangci-lint, pinned in build/tools/lint.mod
 .PHONY: generate
 generate: ## Regenerate the code below proto/ with pinned tools
 	build/generate.sh
+
+.PHONY: attacks
+attacks: ## Make the histories of the attack corpus anew
+	signing/testdata/attacks/make.sh
 
 .PHONY: demo
 demo: ## One node, a signed push, a refused push and the proof of both (DEMO_EXIT=1 cleans up and exits)

@@ -118,43 +118,60 @@ func (v *bundleVerifier) verifyClaims() error {
 	}
 	for i, claim := range v.claims {
 		if claim.Number != uint64(i)+1 {
-			return &VerificationError{Record: claim.record, Entry: claim.entry,
-				What: fmt.Sprintf("claim %d stands where claim %d must", claim.Number, i+1)}
+			return claim.fail("claim %d stands where claim %d must", claim.Number, i+1)
 		}
-		verdict, problem := v.judge(at, claim.Claim)
-		moved := false
-		if problem != "" {
-			verdict, problem, moved = v.judgeMoved(at, claim.Claim, problem)
+		if at, err = v.verifyClaim(at, claim); err != nil {
+			return err
 		}
-		if problem == "" {
-			problem = v.wrongTime(claim.Claim)
-		}
-		reported := BundleClaim{
-			Number: claim.Number, Index: claim.Index, Entry: claim.entry, Time: claim.Time, Commit: claim.Commit,
-			Tags: v.tagsOf(claim.Claim),
-		}
-		if problem != "" {
-			said, refused := v.refusedBy[claim.Commit.String()]
-			if !refused {
-				return &VerificationError{Record: claim.record, Entry: claim.entry,
-					What: fmt.Sprintf("claim %d of commit %s: %s", claim.Number, claim.Commit, problem)}
-			}
-			reported.Refused = problem
-			v.warn("claim %d of commit %s does not hold (%s), and was refused by the nodes (%s)",
-				claim.Number, claim.Commit.Short(), problem, said)
-		} else {
-			at = verdict.Position
-			var signers set
-			for _, c := range verdict.Commits {
-				signers.add(c.Signer)
-			}
-			signers.join() // sorts
-			reported.Commits, reported.Signers, reported.Reanchored = len(verdict.Commits), signers, moved || verdict.Reanchored != nil
-		}
-		v.report.Claims = append(v.report.Claims, reported)
 	}
 	v.report.Accepted = at.Commit
 	return nil
+}
+
+func (c *bundledClaim) fail(format string, args ...any) error {
+	return &VerificationError{Record: c.record, Entry: c.entry, What: fmt.Sprintf(format, args...)}
+}
+
+// verifyClaim judges one claim and returns where the history stands behind it:
+// where it stood before, when the nodes did not follow the claim either.
+func (v *bundleVerifier) verifyClaim(at signing.Position, claim bundledClaim) (signing.Position, error) {
+	reported := BundleClaim{
+		Number: claim.Number, Index: claim.Index, Entry: claim.entry, Time: claim.Time, Commit: claim.Commit,
+		Tags: v.tagsOf(claim.Claim),
+	}
+	verdict, problem := v.judge(at, claim.Claim)
+	if problem != "" {
+		elsewhere, untrusted := v.judgeMoved(at, claim.Claim, problem)
+		if untrusted != "" {
+			return at, claim.fail("claim %d: %s", claim.Number, untrusted)
+		}
+		if elsewhere != nil {
+			verdict, problem, reported.Reanchored = elsewhere, "", true
+		}
+	}
+	if problem == "" {
+		problem = v.wrongTime(claim.Claim)
+	}
+	if problem != "" {
+		said, refused := v.refusedBy[claim.Commit.String()]
+		if !refused {
+			return at, claim.fail("claim %d of commit %s: %s", claim.Number, claim.Commit, problem)
+		}
+		reported.Refused = problem
+		v.warn("claim %d of commit %s does not hold (%s), and was refused by the nodes (%s)",
+			claim.Number, claim.Commit.Short(), problem, said)
+	} else {
+		at = verdict.Position
+		var signers set
+		for _, c := range verdict.Commits {
+			signers.add(c.Signer)
+		}
+		signers.join() // sorts
+		reported.Commits, reported.Signers = len(verdict.Commits), signers
+		reported.Reanchored = reported.Reanchored || verdict.Reanchored != nil
+	}
+	v.report.Claims = append(v.report.Claims, reported)
+	return at, nil
 }
 
 // tagsOf names the tags of a claim.

@@ -196,6 +196,9 @@ func (s *secretNames) add(file SecretEnvironment) []string {
 // drop forgets a variable that something else sets. A file without any that is
 // left goes too.
 func (s *secretNames) drop(name string) {
+	if len(s.files) == 0 {
+		return
+	}
 	for i := range s.files {
 		if at, found := slices.BinarySearch(s.files[i].Names, name); found {
 			s.files[i].Names = slices.Concat(s.files[i].Names[:at], s.files[i].Names[at+1:])

@@ -210,16 +210,16 @@ type fakeJudge struct {
 }
 
 // approve reads the tags and says whether one is new.
-func (j *fakeJudge) approve(src signing.Source, tags []signing.Hash) bool {
+func (j *fakeJudge) approve(src signing.Source, tags []signing.Hash) (bool, error) {
 	j.offered = tags
 	fresh := false
 	for _, tag := range tags {
 		if _, err := signing.ReadObject(src, tag, signing.TagObject); err != nil {
-			panic(err) // what is offered is there
+			return false, fmt.Errorf("what is offered is not there: %w", err)
 		}
 		fresh = fresh || !j.approved[tag]
 	}
-	return fresh
+	return fresh, nil
 }
 
 var _ Judge = (*fakeJudge)(nil)
@@ -263,7 +263,11 @@ func (j *fakeJudge) Evaluate(_ context.Context, src signing.Source, tip signing.
 		}
 		e.To = chain[i].ID
 	}
-	if fresh := j.approve(recorder, tags); fresh && e.Refusal == nil {
+	fresh, err := j.approve(recorder, tags)
+	if err != nil {
+		return nil, err
+	}
+	if fresh && e.Refusal == nil {
 		e.Moved = true
 	}
 	e.Moved = e.Moved || e.To != e.From

@@ -180,7 +180,7 @@ type gitJudge struct {
 
 // newGitJudge makes an empty repository whose git knows the keyring's keys,
 // the weak ones too: git refuses none for being weak.
-func newGitJudge(t *testing.T) *gitJudge {
+func newGitJudge(t testing.TB) *gitJudge {
 	t.Helper()
 	for _, tool := range []string{"git", "gpg", "ssh-keygen"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -219,7 +219,7 @@ func newGitJudge(t *testing.T) *gitJudge {
 }
 
 // verify stores a raw commit and asks git about its signature.
-func (g *gitJudge) verify(t *testing.T, commit []byte) (gitVerdict, string) {
+func (g *gitJudge) verify(t testing.TB, commit []byte) (gitVerdict, string) {
 	t.Helper()
 	if g.skip != "" {
 		t.Skip(g.skip)
@@ -237,7 +237,7 @@ func (g *gitJudge) verify(t *testing.T, commit []byte) (gitVerdict, string) {
 	return "", ""
 }
 
-func (g *gitJudge) run(t *testing.T, stdin []byte, name string, args ...string) (string, error) {
+func (g *gitJudge) run(t testing.TB, stdin []byte, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = g.env
@@ -246,7 +246,7 @@ func (g *gitJudge) run(t *testing.T, stdin []byte, name string, args ...string) 
 	return string(output), err
 }
 
-func (g *gitJudge) mustRun(t *testing.T, stdin []byte, name string, args ...string) string {
+func (g *gitJudge) mustRun(t testing.TB, stdin []byte, name string, args ...string) string {
 	t.Helper()
 	output, err := g.run(t, stdin, name, args...)
 	if err != nil {

@@ -147,6 +147,16 @@ func targetCases(t testing.TB) []tagCase {
 			two := r.commit("alice", "Bad", blog, base)
 			return two, []Hash{r.tag("bob", "approve/shop/2", two, "yes")}
 		}, refused},
+		{"by a mergetag of another deployment", func(r *testRepo, base Hash) (Hash, []Hash) {
+			side := r.commit("alice", "Bad", blog, base)
+			merge := r.merge("carol", "Merge", nil, base, base, side)
+			return r.withMergeTag("carol", merge, r.tagData("bob", "approve/shop/x", side, "yes")), nil
+		}, refused},
+		{"by a mergetag", func(r *testRepo, base Hash) (Hash, []Hash) {
+			side := r.commit("alice", "Two", blog, base)
+			merge := r.merge("hub", "Merge", nil, base, base, side)
+			return r.withMergeTag("hub", merge, r.tagData("alice", "approve/blog/x", side, "yes")), nil
+		}, "at Merge\n  - Two by alice, 1 paths\n  - Merge by hub, 0 paths\nblog: Merge by alice in Two, new\n" + shopStart},
 		{"by a bot's tag", func(r *testRepo, base Hash) (Hash, []Hash) {
 			two := r.commit("alice", "Bad", blog, base)
 			return two, []Hash{r.tag("ci", "approve/blog/2", two, "yes")}

@@ -383,6 +383,22 @@ func TestLargeTag(t *testing.T) {
 	}
 }
 
+// TestLateTagOfContentThatCameBack approves nothing: the content was another
+// in between, and the tag was given for the time before.
+func TestLateTagOfContentThatCameBack(t *testing.T) {
+	r, from := rooted(t)
+	two := twoBy(r, "alice", from.Commit)
+	four := r.commit("alice", "Four", shop("2"), r.commit("alice", "Three", shop("3"), two))
+	at := r.verify(from, four)
+	old, now := r.tag("bob", "approve/shop/2", two, "yes"), r.tag("bob", "approve/shop/4", four, "yes")
+	if v := r.verifyTags(at.Position, four, old); len(v.Tags) != 0 || !cmp.Equal(v.Position, at.Position) {
+		t.Errorf("the old tag:\n%s", r.show(v))
+	}
+	if v := r.verifyTags(at.Position, four, old, now); !cmp.Equal(v.Tags, []Hash{now}) || !cmp.Equal(v.Approved, []string{"shop"}) {
+		t.Errorf("the new tag:\n%s", r.show(v))
+	}
+}
+
 // TestMissingTag is no verdict.
 func TestMissingTag(t *testing.T) {
 	r, from := rooted(t)

@@ -17,12 +17,6 @@ import (
 // replica that fails and is replaced at once is nobody's business.
 const settle = 3 * time.Second
 
-// The sync states in which what runs would not be approved today.
-const (
-	axisOutdated cluster.SyncAxis = "PolicyOutdated"
-	axisSuspect  cluster.SyncAxis = "Suspect"
-)
-
 // fact is something that holds now and can be told.
 type fact struct {
 	// subject is what the fact is about, without spaces; value what holds of it.
@@ -110,7 +104,7 @@ func notices(in input) []fact {
 				Text: fmt.Sprintf("%s at %s does not compile, the one before stays in force: %s", d.Name, invalid.Revision.Short(), invalid.Reason),
 			})
 		}
-		if d.Sync == axisOutdated || d.Sync == axisSuspect {
+		if d.Sync == cluster.AxisPolicyOutdated || d.Sync == cluster.AxisSuspect {
 			add("policy/"+d.Name, string(d.Sync)+" "+d.Target, notice{
 				Kind: desired.NoticeAwaiting, Deployment: d.Name, Revision: d.Target,
 				Text: fmt.Sprintf("%s at %s is %s, runs on, and awaits somebody who approves it anew: %s", d.Name, short(d.Target), d.Sync, d.Reason),

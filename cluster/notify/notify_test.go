@@ -78,7 +78,7 @@ func TestWhatIsTold(t *testing.T) {
 			accepted.Invalid.Revision[0] = 0xcc
 			view.Deployments = map[string]*cluster.Accepted{"shop": accepted}
 		})
-		r.deployment(cluster.DeploymentState{Name: "wiki", Revision: revisionA, Target: revisionA, Sync: "Suspect", Reason: "approved with a stolen key", Health: cluster.HealthProgressing})
+		r.deployment(cluster.DeploymentState{Name: "wiki", Revision: revisionA, Target: revisionA, Sync: cluster.AxisSuspect, Reason: "approved with a stolen key", Health: cluster.HealthProgressing})
 		r.want("invalid", "*refused* [prod] cluster.yaml at cc0000000000 cannot be read, the one before stays in force: cluster.yaml:3: no",
 			"*refused* [prod] shop at cc0000000000 does not compile, the one before stays in force: deployments/shop/compose.yaml:7: &lt;no&gt;",
 			"*awaiting-approval* [prod] wiki at aa0000000000 is Suspect, runs on, and awaits somebody who approves it anew: approved with a stolen key")

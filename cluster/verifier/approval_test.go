@@ -127,6 +127,35 @@ func TestApprovalArrivesLater(t *testing.T) {
 	}
 }
 
+// TestApprovalsOneByOne: what one signer approved counts on, though their tag is
+// gone when the next one comes.
+func TestApprovalsOneByOne(t *testing.T) {
+	b, bob := withTeam(t)
+	carol := rig.Must[*rig.Key](t)(rig.StartGit(t).NewSSHKey(t.Context(), "carol", "ed25519"))
+	three := strings.NewReplacer("version: 2", "version: 3", "rules:", "  carol: {keys: [keys/carol.pub]}\nrules:", "approvals: 2", "approvals: 3").Replace(team)
+	b.claim(b.commit(b.alice, map[string]string{"trust.yaml": three, "keys/carol.pub": carol.Public}), nil)
+	change := b.deploy(b.alice, "shop", "nginx:1")
+	b.evidence(change)
+
+	b.tag(bob, "approve/shop/1", change)
+	if e, err := b.Evaluate(b.objectsOf(), change, b.tags); err != nil || !e.Moved() {
+		t.Fatalf("the second of three approvals is nothing to claim (%v)", err)
+	}
+	b.evidence(change)
+	if pending := b.View().Pending; len(pending) != 1 || !cmp.Equal(pending[0].Have, []string{"alice", "bob"}) {
+		t.Fatalf("pending %+v", pending)
+	}
+	b.tags = nil // bob deletes his tag
+	if e, err := b.Evaluate(b.objectsOf(), change, nil); err != nil || e.Moved() {
+		t.Errorf("that a tag is gone moves something (%v)", err)
+	}
+	b.tag(carol, "approve/shop/2", change)
+	b.evidence(change)
+	if b.image("shop") != "nginx:1" || len(b.View().Deployments["shop"].Signers) != 3 {
+		t.Errorf("runs %q, signed by %+v", b.image("shop"), b.View().Deployments["shop"].Signers)
+	}
+}
+
 // objectsOf is the whole repository, as its mirror has it.
 func (b *bench) objectsOf() signing.Source {
 	b.t.Helper()

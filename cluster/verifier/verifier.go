@@ -191,6 +191,19 @@ func (v *Verifier) Evaluate(src signing.Source, tip signing.Hash, tags []signing
 	return evaluate(src, &record, tip, v.options(v.config.Now(), tags))
 }
 
+// Counting says which of the tags that are offered count for a tip, in the order
+// in which a claim names them, and what waits all the same: nil when nothing but
+// deployments does. It is what Evaluate finds, without compiling anything.
+func (v *Verifier) Counting(src signing.Source, tip signing.Hash, tags []signing.Hash) ([]signing.Hash, *signing.Pending, error) {
+	record := v.Record()
+	verdict, err := signing.Verify(src, record.Position, tip, v.options(v.config.Now(), tags))
+	if err != nil {
+		return nil, nil, fmt.Errorf("verify %s: %w", tip.Short(), err)
+	}
+	e := &Evaluation{From: record.Position, Verdict: verdict}
+	return e.Tags(), e.Awaits(), nil
+}
+
 func (v *Verifier) options(at time.Time, tags []signing.Hash) signing.Options {
 	return signing.Options{Now: at, Branch: v.config.Branch, Tags: tags}
 }

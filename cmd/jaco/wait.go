@@ -96,7 +96,11 @@ func judgeWait(status *cluster.Status, head string, t target) waitOutcome {
 		}
 	}
 	if status.Sync.Head == head && status.Sync.Accepted != head {
-		return waitOutcome{message: fmt.Sprintf("head %s is not accepted yet", short(head))}
+		message := fmt.Sprintf("head %s is not accepted yet", short(head))
+		if status.Sync.State == cluster.SyncStalled {
+			message += ": " + status.Sync.Reason
+		}
+		return waitOutcome{message: message}
 	}
 	if status.Sync.Invalid != nil && t.deployment == "" {
 		return waitOutcome{done: true, message: status.Sync.Invalid.Reason}

@@ -44,24 +44,28 @@ type judge struct {
 }
 
 // Evaluate implements gitsync.Judge: what was read on the way to the verdict
-// is the evidence that every other node needs. When tags are offered that do not
-// count, it is judged again with those alone that do, as the other nodes will:
-// the repository's old tags are no evidence of anything.
+// is the evidence that every other node needs. It is judged with those tags alone
+// that count, as the other nodes will: the repository's old tags are no evidence
+// of anything.
 func (j judge) Evaluate(_ context.Context, src signing.Source, tip signing.Hash, tags []signing.Hash) (*gitsync.Evaluation, error) {
-	recorder := signing.NewRecorder(src)
-	e, err := j.verifier.Evaluate(recorder, tip, tags)
-	if err != nil {
-		return nil, err
-	}
-	awaits := e.Awaits() // who has signed what still waits counts for this alone
-	if counted := e.Tags(); len(counted) < len(tags) {
-		recorder = signing.NewRecorder(src)
-		if e, err = j.verifier.Evaluate(recorder, tip, counted); err != nil {
+	var counted []signing.Hash
+	var awaits *signing.Pending
+	if len(tags) > 0 {
+		var err error
+		if counted, awaits, err = j.verifier.Counting(src, tip, tags); err != nil {
 			return nil, err
 		}
 	}
-	if claimed := len(e.Tags()); claimed > cluster.MaxClaimTags {
-		return nil, fmt.Errorf("%d approval tags count at once, a claim names at most %d: push them in smaller groups", claimed, cluster.MaxClaimTags)
+	if len(counted) > cluster.MaxClaimTags {
+		return nil, fmt.Errorf("%d approval tags count at once, a claim names at most %d: push them in smaller groups", len(counted), cluster.MaxClaimTags)
+	}
+	recorder := signing.NewRecorder(src)
+	e, err := j.verifier.Evaluate(recorder, tip, counted)
+	if err != nil {
+		return nil, err
+	}
+	if e.Verdict.Refusal == nil || awaits == nil {
+		awaits = e.Awaits() // tags for what waits count for nothing yet, but say who has signed
 	}
 	return &gitsync.Evaluation{
 		From: e.From.Commit, To: e.Verdict.Position.Commit, Moved: e.Moved(),

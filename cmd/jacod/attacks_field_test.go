@@ -114,21 +114,22 @@ func (f *attackField) nameOf(id signing.Hash) string {
 	return slices.Min(names)
 }
 
-// publish gives the repository the refs of a step and no others.
+// publish gives the repository the refs of a step and no others, the branch last:
+// the sync is told of each by itself.
 func (f *attackField) publish(step attackStep) {
 	f.t.Helper()
+	f.log.forget()
 	var updates strings.Builder
 	for line := range strings.Lines(string(f.git("", "-C", f.bare, "for-each-ref", "--format=%(refname)", "refs/tags"))) {
-		fmt.Fprintf(&updates, "delete %s\n", strings.TrimSpace(line))
+		if ref := strings.TrimSpace(line); step.Tags[strings.TrimPrefix(ref, "refs/tags/")] == "" {
+			fmt.Fprintf(&updates, "delete %s\n", ref)
+		}
 	}
-	f.git(updates.String(), "-C", f.bare, "update-ref", "--stdin")
-	updates.Reset()
-	fmt.Fprintf(&updates, "update refs/heads/main %s\n", f.id(step.Push))
 	for name, label := range step.Tags {
 		fmt.Fprintf(&updates, "update refs/tags/%s %s\n", name, f.id(label))
 	}
 	f.git(updates.String(), "-C", f.bare, "update-ref", "--stdin")
-	f.log.last = nil
+	f.git("", "-C", f.bare, "update-ref", "refs/heads/main", f.id(step.Push).String())
 }
 
 // begin has every node pin the anchor but the one that will join, brings the
@@ -164,7 +165,7 @@ func (f *attackField) begin() {
 		f.t.Fatalf("base: %s, %v", head, err)
 	}
 	if at := f.leader.verifier.Record().Position.Commit; at != f.id("base") {
-		f.t.Fatalf("accepted before the attack is %s: %+v", f.nameOf(at), f.log.last)
+		f.t.Fatalf("accepted before the attack is %s: %+v", f.nameOf(at), f.log.refused(f.id("base")))
 	}
 	token, err := f.leader.verifier.Checkpoint(f.leader.state.Read())
 	check(f.t, err)
@@ -348,7 +349,9 @@ type attackLog struct {
 	clock   *attackClock
 	leader  *attackNode
 	entries [][]byte
-	last    *gitsync.Refusal // of the step
+
+	mu   sync.Mutex // guards the field below
+	last *gitsync.Refusal
 }
 
 var _ gitsync.Log = (*attackLog)(nil)
@@ -372,7 +375,9 @@ func (l *attackLog) propose(command cluster.Command) error {
 }
 
 // Have implements gitsync.Log.
-func (l *attackLog) Have(id signing.Hash) (bool, error) { return l.leader.state.Read().HasObject(id), nil }
+func (l *attackLog) Have(id signing.Hash) (bool, error) {
+	return l.leader.state.Read().HasObject(id), nil
+}
 
 // Advance implements gitsync.Log.
 func (l *attackLog) Advance(ctx context.Context, advance gitsync.Advance) error {
@@ -402,10 +407,29 @@ func (l *attackLog) Advance(ctx context.Context, advance gitsync.Advance) error 
 
 // Refuse implements gitsync.Log.
 func (l *attackLog) Refuse(_ context.Context, r gitsync.Refusal) error {
+	l.mu.Lock()
 	l.last = &r
+	l.mu.Unlock()
 	return l.propose(&cluster.RecordRefusal{Refusal: cluster.Refusal{
 		Head: r.Head, Commit: r.Commit, Reason: r.Reason, Detail: r.Detail, Advice: r.Advice,
 	}})
+}
+
+// refused is what was refused of the head since forget; nil when the head is
+// accepted.
+func (l *attackLog) refused(head signing.Hash) *gitsync.Refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last == nil || l.last.Head != head || l.leader.state.Read().Sync().State != cluster.SyncStalled {
+		return nil
+	}
+	return l.last
+}
+
+func (l *attackLog) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = nil
 }
 
 // Transition implements gitsync.Log.

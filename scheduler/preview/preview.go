@@ -61,6 +61,7 @@ func Compute(ctx context.Context, in Input) (*Plan, error) {
 		return nil, err
 	}
 	p.conflicts()
+	p.outdated()
 	p.deployments()
 	p.effects(ctx)
 	return p.plan, nil
@@ -281,6 +282,30 @@ func (p *planner) refuseAll(unit string, problems desired.Problems) {
 			Unit: unit, File: d.File, Line: d.Line, Field: d.Field, Reason: reasonInvalid, Message: d.Message,
 		})
 	}
+}
+
+// outdated warns of what a new policy would not take any more. It runs on.
+func (p *planner) outdated() {
+	if p.gate == p.Trust {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.old)) {
+		now, then := p.standing(p.Trust, name), p.standing(p.gate, name)
+		if then != "" && now == "" {
+			p.plan.Warnings = append(p.plan.Warnings, name+" becomes PolicyOutdated, and runs on: "+then)
+		}
+	}
+}
+
+// standing is what a policy has against what runs of a deployment.
+func (p *planner) standing(trust *signing.Trust, name string) string {
+	standing := trust.Judge(name, p.Units[name])
+	err := p.old[name].Gate(desired.Options{Privileges: trust.Privileges(name), ImagesPinned: trust.ImagesPinned})
+	if err == nil {
+		return standing.Reason
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return strings.TrimPrefix(standing.Reason+"; "+first, "; ")
 }
 
 // removed reports whether the tree no longer has a deployment that was approved.

@@ -230,3 +230,15 @@ func TestStalled(t *testing.T) {
 		t.Errorf("warnings %q", p.Warnings)
 	}
 }
+
+// TestPolicyOutdates names what a new policy would not take any more.
+func TestPolicyOutdates(t *testing.T) {
+	pinned := "services: {web: {image: \"web:1@sha256:" + strings.Repeat("a", 64) + "\"}}\n"
+	files := []string{"deployments/shop/compose.yaml", one, "deployments/blog/compose.yaml", pinned}
+	before := fileTree(t, append(files, "trust.yaml", trust1)...)
+	after := fileTree(t, append(files, "trust.yaml", strings.Replace(trust1, "version: 1", "version: 2", 1)+"images: pinned\n")...)
+	p := offline(t, before, after, nil)
+	if len(p.Warnings) != 1 || !strings.HasPrefix(p.Warnings[0], "shop becomes PolicyOutdated, and runs on: deployments/shop/compose.yaml:1: services.web.image: refused") || p.WouldRefuse() {
+		t.Errorf("warnings %q, refused %+v", p.Warnings, p.Refused)
+	}
+}

@@ -146,6 +146,9 @@ func shop(tag string, replicas int, extra string) map[string]string {
 
 func TestPlan(t *testing.T) {
 	s := stage.New(t, stage.Config{})
+	s.Eventually(time.Minute, "the node to be ready: a plan places nothing before", func(status *cluster.Status) (bool, string) {
+		return status.Cluster.Ready == 1, stage.Summary(status)
+	})
 
 	t.Run("a new deployment", func(t *testing.T) {
 		p := change(t, s, shop("1", 2, ""))

@@ -190,19 +190,26 @@ func TestLifeOfADeployment(t *testing.T) {
 }
 
 // roll pushes a change and watches the engine until it runs: at no moment are
-// fewer than 2 of a service's 3 replicas healthy.
+// fewer than 2 of a service's 3 replicas healthy, by the engine's own check or,
+// before its first one, by the agent's.
 func roll(t *testing.T, s *stage.Stage, files map[string]string) {
 	t.Helper()
 	commit := s.Commit(files)
 	s.Push()
 	rig.Eventually(t, 90*time.Second, "the change rolled out", func(ctx context.Context) (bool, string) {
+		status, err := s.TryStatus(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		passed := healthyReplicas(status, "shop")
 		healthy := map[string]int{}
 		containers, err := s.Node.Engine.Containers(ctx, "sh.jaco.deployment=shop")
 		if err != nil {
 			return false, err.Error()
 		}
 		for _, c := range containers {
-			if strings.Contains(c.Status, "(healthy)") {
+			early := strings.Contains(c.Status, "(health: starting)") && passed[c.Labels["sh.jaco.replica"]]
+			if early || strings.Contains(c.Status, "(healthy)") {
 				healthy[c.Labels["sh.jaco.service"]]++
 			}
 		}
@@ -211,12 +218,21 @@ func roll(t *testing.T, s *stage.Stage, files map[string]string) {
 				t.Errorf("only %d healthy replicas of %s during the rollout", healthy[service], service)
 			}
 		}
-		status, err := s.TryStatus(ctx)
-		if err != nil {
-			return false, err.Error()
-		}
 		return running(status, "shop", commit, 3, 3), stage.Summary(status)
 	}, s.Daemon)
+}
+
+// healthyReplicas are those of a deployment that status calls healthy.
+func healthyReplicas(status *cluster.Status, deployment string) map[string]bool {
+	healthy := map[string]bool{}
+	for _, service := range stage.Deployment(status, deployment).Services {
+		for _, r := range service.Replicas {
+			if r.Phase == cluster.Healthy {
+				healthy[r.ID] = true
+			}
+		}
+	}
+	return healthy
 }
 
 func wantReplaced(t *testing.T, s *stage.Stage, before map[string]bool) {

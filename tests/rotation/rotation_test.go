@@ -214,5 +214,6 @@ func (p *play) containers(but string) []string {
 			ids = append(ids, placed.ID)
 		}
 	}
+	slices.Sort(ids)
 	return ids
 }

@@ -12,7 +12,7 @@ now=1795435200
 
 tick() {
 	now=$((now + 60))
-	export GIT_AUTHOR_DATE="$now +0000" GIT_COMMITTER_DATE="$now +0000"
+	export GIT_AUTHOR_DATE="@$now +0000" GIT_COMMITTER_DATE="@$now +0000"
 }
 
 # as SIGNER COMMAND… runs git so that -S and tag -s sign by the key.
@@ -149,7 +149,7 @@ resign() {
 }
 
 # plant MODE PATH ID puts an entry into the index that no work tree can hold.
-plant() { git update-index --add --cacheinfo "$1,$2,$3"; }
+plant() { git update-index --add --cacheinfo "$1,$3,$2"; }
 
 # commit_index SIGNER MESSAGE LABEL commits the index as it is.
 commit_index() {

@@ -37,8 +37,8 @@ for case in "$@"; do
 	# gpg signs with the date of the commit.
 	cat >"$work/gpg" <<-'END'
 		#!/usr/bin/env bash
-		seconds=${GIT_COMMITTER_DATE%% *}
-		exec gpg --faked-system-time "$(date -u -d "@$seconds" +%Y%m%dT%H%M%S)" "$@"
+		date=${GIT_COMMITTER_DATE#@}
+		exec gpg --faked-system-time "$(date -u -d "@${date%% *}" +%Y%m%dT%H%M%S)" "$@"
 	END
 	chmod +x "$work/gpg"
 	(

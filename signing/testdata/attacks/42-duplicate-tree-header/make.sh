@@ -5,4 +5,6 @@ other=$(git write-tree)
 git reset -q --hard
 file README hello
 commit alice "Original"
-payload HEAD | sed "1s/\$/\ntree $other/" | resign alice tip
+payload HEAD >"$work/original"
+sed "1s/\$/\ntree $other/" "$work/original" | resign alice early
+sed "s/^parent.*/&\ntree $other/" "$work/original" | resign alice tip

@@ -1,0 +1,3 @@
+start
+deploy $'shop\xcc\x81' evil:1
+commit carol "A new deployment" tip

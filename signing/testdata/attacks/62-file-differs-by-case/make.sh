@@ -1,0 +1,3 @@
+start
+file deployments/shop/Compose.yaml "$(compose evil:1)"
+commit carol "A note" tip

@@ -1,0 +1,9 @@
+settings='merges_approve: true'
+start
+branch topic
+deploy shop evil:1
+commit alice "Change of shop" change
+back main
+file README hello
+commit alice "Meanwhile"
+merge hub "Merge pull request 1" topic -- tip

@@ -1,0 +1,3 @@
+start
+rm -r deployments/shop
+commit carol "Remove shop" tip
