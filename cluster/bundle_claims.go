@@ -85,7 +85,8 @@ func (v *bundleVerifier) finish() error {
 		return v.fail("the bundle ends before its signatures")
 	case v.init == nil:
 		return v.fail("the audit log does not initialize the cluster")
-	case v.init.Meta.ID != v.meta.ID || v.init.Meta.Anchor != v.meta.Anchor || string(v.init.Meta.CA) != string(v.meta.CA):
+	case v.init.Meta.ID != v.meta.ID || v.init.Meta.Anchor != v.meta.Anchor || string(v.init.Meta.CA) != string(v.meta.CA),
+		v.init.Meta.Repo.Branch != v.meta.Repo.Branch: // require_target is judged by it
 		return &VerificationError{Record: 1, What: "the description of the cluster is not that of the audit log"}
 	}
 	v.report.Cluster, v.report.Name, v.report.Branch, v.report.Anchor = v.meta.ID, v.meta.Name, v.meta.Repo.Branch, v.meta.Anchor

@@ -345,6 +345,11 @@ func forgedEntries(t *testing.T, r *signedRig) []forgery {
 				init.Meta.Anchor = signing.Hash{1}
 			}
 		}), 0, "not that of the audit log"},
+		{"another branch, by a member", r.signer, changeCommands(t, func(c Command) {
+			if init, ok := c.(*InitCluster); ok {
+				init.Meta.Repo.Branch = "staging"
+			}
+		}), 0, "not that of the audit log"},
 		{"initialized twice, by a member", r.signer, func(p bundlePart) []bundlePart {
 			if p.entry == 1 {
 				return []bundlePart{p, p}

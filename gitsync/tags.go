@@ -138,6 +138,9 @@ func (m *Mirror) isGenuine(tag tagRef, object signing.Object) bool {
 		return false // a lightweight tag of a repository that is read in place
 	}
 	decoded, err := signing.DecodeTag(object.Data)
+	if err == nil && len(object.Data) > signing.MaxApprovalTag {
+		err = fmt.Errorf("%w: it has %d bytes, an approval at most %d", ErrTooLarge, len(object.Data), signing.MaxApprovalTag)
+	}
 	if err != nil || decoded.Name != tag.name {
 		m.config.Logger.Warn("a tag counts for nothing", "ref", tagRefs+tag.name, "error", err,
 			"advice", "an approval is a signed tag whose own name is that of its ref")

@@ -145,6 +145,14 @@ func (k *Key) addPGP(public *packet.PublicKey, expires time.Time, revoked bool, 
 	k.openpgp = append(k.openpgp, added)
 }
 
+// revokesItself reports whether the key's own block revokes all of it that may
+// sign. Of a subkey alone it cannot be told afterwards what that one signed.
+func (k Key) revokesItself() bool {
+	return len(k.openpgp) > 0 && !slices.ContainsFunc(k.openpgp, func(part *pgpKey) bool {
+		return !errors.Is(part.refusal, ErrKeyRevoked)
+	})
+}
+
 // pgpAlgorithm names the algorithm of a key, or refuses it.
 func pgpAlgorithm(public *packet.PublicKey) (string, error) {
 	switch public.PubKeyAlgo {

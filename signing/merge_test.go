@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // longPast makes a repository with that many commits before the anchor, which
@@ -91,5 +92,52 @@ func TestSkewedClocks(t *testing.T) {
 	v = r.verify(from, r.merge("bob", "Merge", nil, main, main, side))
 	if v.Refusal != nil || len(v.Commits) != 7 {
 		t.Errorf("a branch with a slow clock: %s", r.show(v))
+	}
+}
+
+// TestFanOut is a large change from which many lines of history go out, all of
+// them open until the last merge: it must not fill the memory of every node.
+func TestFanOut(t *testing.T) {
+	const paths, lines = 2_500, 240
+	r, from := rooted(t)
+	large := edits{}
+	for i := range paths {
+		large[fmt.Sprintf("deployments/blog/%d", i)] = "2"
+	}
+	start := r.commit("carol", "Start", large, from.Commit)
+	r.files[start] = nil // the trees of what follows are all the same
+	same := func(parents ...Hash) Hash {
+		r.clock++
+		c, err := ReadCommit(r, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Parents, c.Signature = parents, nil
+		c.Author.Time = c.Author.Time.Add(time.Duration(r.clock) * time.Second)
+		c.Committer.Time = c.Author.Time
+		c.Signature = r.sign("carol", encodeCommit(c))
+		return r.put(CommitObject, encodeCommit(c))
+	}
+	top := start
+	for range lines / 30 {
+		var parents []Hash
+		for range 30 {
+			parents = append(parents, same(start))
+		}
+		top = same(append(parents, top)...)
+	}
+	v, err := Verify(r, from, same(from.Commit, top), Options{Now: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Refusal == nil || v.Refusal.Reason != ReasonTooLarge || !strings.Contains(v.Refusal.Detail, "for each line of history") {
+		t.Errorf("refusal %+v", v.Refusal)
+	}
+	few, err := Verify(r, from, same(from.Commit, same(same(start), same(start))), Options{Now: testNow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if few.Refusal != nil {
+		t.Errorf("two lines: refusal %+v", few.Refusal)
 	}
 }

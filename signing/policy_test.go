@@ -180,6 +180,23 @@ func targetCases(t testing.TB) []tagCase {
 			side := r.commit("alice", "Two", blog, base)
 			return r.merge("hub", "Merge", nil, base, base, side), []Hash{r.tag("carol", "approve/all/2", side, "yes")}
 		}, "at Merge\n  - Two by alice, 1 paths\n  - Merge by hub, 0 paths\nblog: Merge by alice in Two, carol in approve/all/2 as a whole, new\n" + shopStart + "tag approve/all/2\n"},
+		{"a tag of what a forge merges, but for the end of it", func(r *testRepo, base Hash) (Hash, []Hash) {
+			side := r.commit("alice", "Side", blog, base)
+			more := r.commit("alice", "Bad", edits{"deployments/blog/compose.yaml": "3"}, side)
+			return r.merge("hub", "Merge", nil, base, base, more), []Hash{r.tag("carol", "approve/blog/2", side, "yes")}
+		}, refused},
+		{"a tag of another line that a forge merges", func(r *testRepo, base Hash) (Hash, []Hash) {
+			one := r.commit("alice", "One", edits{"README.md": "2"}, base)
+			side := r.commit("alice", "Bad", blog, one)
+			other := r.commit("alice", "Other", edits{"LICENSE": "2"}, one)
+			both := r.merge("hub", "Both", nil, one, side, other)
+			return r.merge("hub", "Merge", nil, base, base, both), []Hash{r.tag("carol", "approve/blog/2", other, "yes")}
+		}, refused},
+		{"a tag behind what a forge merges", func(r *testRepo, base Hash) (Hash, []Hash) {
+			side := r.commit("alice", "Two", blog, base)
+			merge := r.merge("hub", "Merge", nil, base, base, side)
+			return merge, []Hash{r.tag("carol", "approve/blog/2", merge, "yes")}
+		}, "at Merge\n  - Two by alice, 1 paths\n  - Merge by hub, 0 paths\nblog: Merge by alice in Two, carol in approve/blog/2 as a whole, new\n" + shopStart + "tag approve/blog/2\n"},
 	}
 }
 
@@ -220,6 +237,38 @@ func TestForgeDetail(t *testing.T) {
 	for _, word := range []string{"hub is a forge", "squashing, rebasing", "merge commit"} {
 		if !strings.Contains(v.Refusal.Detail, word) {
 			t.Errorf("%q is not in %q", word, v.Refusal.Detail)
+		}
+	}
+}
+
+// TestTargetOfAnchor: what the anchor holds counts as changed by the first
+// commit behind it, and needs a target as any change does.
+func TestTargetOfAnchor(t *testing.T) {
+	for name, c := range map[string]struct {
+		message string
+		tags    []string
+		refused bool
+	}{
+		"none":                       {"Two", nil, true},
+		"of another branch":          {"Two\n\nDeploy-Target: staging", nil, true},
+		"by a trailer":               {"Two\n\nDeploy-Target: main", nil, false},
+		"by a tag":                   {"Two", []string{"approve/all/2"}, false},
+		"by a tag of one of them":    {"Two", []string{"approve/blog/2"}, true},
+		"by a tag of each of them":   {"Two", []string{"approve/blog/2", "approve/web/2"}, false},
+		"by a tag of something else": {"Two", []string{"approve/shop/2"}, true},
+	} {
+		r := newTestRepo(t)
+		anchor := r.commit("", "Anchor", edits{
+			"trust.yaml": r.targetText(1), "deployments/blog/compose.yaml": "1", "deployments/web/compose.yaml": "1",
+		})
+		two := r.commit("carol", c.message, edits{"README.md": "2"}, anchor)
+		var tags []Hash
+		for _, tag := range c.tags {
+			tags = append(tags, r.tag("alice", tag, two, "yes"))
+		}
+		v := r.verifyTags(Position{Commit: anchor, Anchor: true}, two, tags...)
+		if refused := v.Refusal != nil && v.Refusal.Reason == ReasonNoTarget; refused != c.refused || refused == (len(v.Approved) > 0) {
+			t.Errorf("%s: %s", name, r.show(v))
 		}
 	}
 }

@@ -19,17 +19,26 @@ type step struct {
 
 	vouches  map[Hash]vouches // by member, until its last child took them
 	children map[Hash]int     // members yet to come that have this parent
+	held     int              // paths in all of vouches
 	claims   []claim
 	commits  []SignedCommit
 	trust    *Trust // the new one, when the step changes it
 
 	mergeTags  []*tagOffer
-	counted    []Hash      // the offered tags that counted
-	first      *Approval   // who signed the anchor's first descendant
-	targeted   bool        // the chain's commit is signed for this branch
-	untargeted []newChange // changes that are not, by themselves
-	revisit    bool        // only what waits is judged again
+	counted    []Hash                 // the offered tags that counted
+	first      *Approval              // who signed the anchor's first descendant
+	targeted   bool                   // the chain's commit is signed for this branch
+	untargeted []newChange            // changes that are not, by themselves
+	targets    map[string][]*tagOffer // targetOffers' answers
+	below      map[Hash]map[Hash]bool // behind's answers
+	revisit    bool                   // only what waits is judged again
 }
+
+// maxHeld bounds the paths that one step remembers: who signed them, counted for
+// each line of history that is open beside others, and those that lack a target.
+// Otherwise some hundred lines that fan out from one large change would fill the
+// memory of every node.
+const maxHeld = 25 * maxChangedPaths
 
 // advance judges the next commit of the chain and moves the position to it. On
 // an error the position is untouched.
@@ -119,7 +128,11 @@ func (s *step) member(id Hash) error {
 		}
 	}
 	s.vouches[id] = held
+	s.held += len(held)
 	s.note(c, changes, who)
+	if s.held+len(s.untargeted) > maxHeld {
+		return refuse(ReasonTooLarge, "what it brings in changes more than %d paths, counted for each line of history", maxHeld)
+	}
 	return nil
 }
 
@@ -306,6 +319,9 @@ func (s *step) checkChanges(c *Commit, changes []change, who Approval) error {
 	for _, change := range changes {
 		if change.area == areaTrust {
 			trust++
+			if err := checkTrustFile(change); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := s.judge.trust.checkChange(change); err != nil {

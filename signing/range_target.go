@@ -43,7 +43,7 @@ func (s *step) checkTarget() error {
 		return nil
 	}
 	for _, n := range s.untargeted {
-		tagged, err := s.targetedByTag(n.change)
+		tagged, err := s.targetedByTag(n)
 		if err != nil {
 			return err
 		}
@@ -56,19 +56,20 @@ func (s *step) checkTarget() error {
 }
 
 // targetedByTag reports whether somebody who may approve the change tagged a
-// commit of the step for its unit.
-func (s *step) targetedByTag(c change) (bool, error) {
-	j := s.judge
+// commit of the step for its unit: the one that makes the change, or one that
+// stands on top of it. A tag says nothing of what comes after it.
+func (s *step) targetedByTag(n newChange) (bool, error) {
+	j, c := s.judge, n.change
 	unit := c.unit
 	if c.area == areaTrust {
 		unit = TrustUnit
 	}
-	offers, err := j.tags.forUnit(j.history, unit)
+	offers, err := s.targetOffers(unit)
 	if err != nil {
 		return false, err
 	}
-	for _, o := range sortOffers(slices.Concat(offers, s.mergeTags)) {
-		if !inScope(o.scope, unit) || !slices.Contains(s.members, o.tag.Object) {
+	for _, o := range offers {
+		if !s.behind(o.tag.Object)[n.commit] {
 			continue
 		}
 		who, valid := o.signer(j, j.trust)
@@ -78,4 +79,53 @@ func (s *step) targetedByTag(c change) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// targetOffers are the tags for a unit that name a commit of the step, in the
+// order of their ids.
+func (s *step) targetOffers(unit string) ([]*tagOffer, error) {
+	if found, known := s.targets[unit]; known {
+		return found, nil
+	}
+	offers, err := s.judge.tags.forUnit(s.judge.history, unit)
+	if err != nil {
+		return nil, err
+	}
+	var found []*tagOffer
+	for _, o := range slices.Concat(offers, s.mergeTags) {
+		if inScope(o.scope, unit) && slices.Contains(s.members, o.tag.Object) {
+			found = append(found, o)
+		}
+	}
+	if s.targets == nil {
+		s.targets = make(map[string][]*tagOffer)
+	}
+	s.targets[unit] = sortOffers(found)
+	return found, nil
+}
+
+// behind returns those of the step's commits that one of them stands on, itself
+// included.
+func (s *step) behind(id Hash) map[Hash]bool {
+	if found, known := s.below[id]; known {
+		return found
+	}
+	inside := make(map[Hash]bool, len(s.members))
+	for _, member := range s.members {
+		inside[member] = true
+	}
+	found := make(map[Hash]bool)
+	for stack := []Hash{id}; len(stack) > 0; {
+		at := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if inside[at] && !found[at] {
+			found[at] = true
+			stack = append(stack, s.judge.history.nodes[at].parents...)
+		}
+	}
+	if s.below == nil {
+		s.below = make(map[Hash]map[Hash]bool)
+	}
+	s.below[id] = found
+	return found
 }

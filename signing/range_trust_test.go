@@ -268,6 +268,19 @@ func TestTrustChanges(t *testing.T) {
 	}
 }
 
+// TestKeysArePlain: a claim's digest covers all of keys/, so that what nobody can
+// read there, though trust.yaml names it not, would end every later judgement.
+func TestKeysArePlain(t *testing.T) {
+	for path, content := range map[string]string{"keys/more": submodule, "keys/old.pub": symlink, "keys/a\x1b[2J": "x"} {
+		r, from := started(t)
+		tip := r.commit("alice", "Policy", edits{"trust.yaml": r.trustText(2), path: content}, from.Commit)
+		v := r.verify(from, tip)
+		if v.Refusal == nil || v.Refusal.Reason != ReasonTrust || v.Position.Commit != from.Commit {
+			t.Errorf("%q: %s", path, r.show(v))
+		}
+	}
+}
+
 // TestTime judges valid_until by the entry's time alone, whatever dates the
 // commit carries.
 func TestTime(t *testing.T) {

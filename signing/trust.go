@@ -92,6 +92,7 @@ type Trust struct {
 	privileges map[string][]string // by deployment, sorted
 	owners     map[string]int      // fingerprint to index in Signers
 	revoked    map[string]int      // fingerprint of a listed key to index in Revoked
+	spent      map[string]bool     // fingerprints of keys that their own blocks revoke
 	keyring    *Keyring
 }
 
@@ -182,11 +183,11 @@ func signatureRefusal(err error) error {
 }
 
 // stands reports whether an approval given earlier still counts: its key is
-// still the signer's and not revoked.
+// still the signer's and not revoked, by the policy or by its own block.
 func (t *Trust) stands(a Approval) bool {
 	at, listed := t.owners[a.Key]
 	_, revoked := t.revoked[a.Key]
-	return listed && !revoked && t.Signers[at].Name == a.Signer
+	return listed && !revoked && !t.spent[a.Key] && t.Signers[at].Name == a.Signer
 }
 
 // rule returns the last rule that matches the path; nil when none does.
@@ -237,7 +238,7 @@ func (t *Trust) approvers(path string, now time.Time) []string {
 func (t *Trust) usable(s *Signer, now time.Time) bool {
 	return s.validAt(now) && slices.ContainsFunc(s.Keys, func(k Key) bool {
 		_, revoked := t.revoked[k.Fingerprint]
-		return !revoked && k.checkTime(now) == nil
+		return !revoked && !t.spent[k.Fingerprint] && k.checkTime(now) == nil
 	})
 }
 

@@ -21,7 +21,8 @@ type Standing struct {
 
 // Judge judges again a unit that was accepted under an earlier policy, by its
 // name and its state in a Position. What changed with its approved revision is
-// looked at, the first hundred paths of it; a unit of which no paths are known
+// looked at, the first hundred paths of it, and for compromised keys, as far as
+// that number goes, what stands since before; a unit of which no paths are known
 // passes as long as one of its signers still counts. Nothing is torn down for
 // what this returns.
 func (t *Trust) Judge(name string, u Unit) Standing {
@@ -30,11 +31,17 @@ func (t *Trust) Judge(name string, u Unit) Standing {
 	if u.Revision.IsZero() {
 		return s
 	}
-	for _, a := range u.Signers {
-		if r := t.compromised(a.Key, u.At); r != nil && !s.Suspect {
-			s.Suspect = true
-			reasons = append(reasons, suspectReason(a, r))
+	suspect := func(approvals []Approval, at time.Time) {
+		for _, a := range approvals {
+			if r := t.compromised(a.Key, at); r != nil && !s.Suspect {
+				s.Suspect = true
+				reasons = append(reasons, suspectReason(a, r))
+			}
 		}
+	}
+	suspect(u.Signers, u.At)
+	for _, g := range u.Grounds {
+		suspect(g.Approvals, g.At)
 	}
 	if problem := t.outdated(name, u); problem != "" {
 		s.Outdated = true
@@ -72,9 +79,10 @@ func (t *Trust) compromised(key string, at time.Time) *Revocation {
 // they do.
 func (t *Trust) outdated(name string, u Unit) string {
 	for _, g := range u.Grounds {
-		from := slices.DeleteFunc(slices.Clone(u.Signers), func(a Approval) bool {
-			return !slices.Contains(g.Signers, a.Signer)
-		})
+		if len(g.Approvals) > 0 {
+			continue // the policy of its time let it count, and no newer revision asks for it again
+		}
+		from := approvalsOf(u.Signers, g.Signers)
 		for _, path := range g.Paths {
 			if t.rule(path) == nil && path != clusterFile {
 				return path + ": no rule of trust.yaml matches it any more"

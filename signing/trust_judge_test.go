@@ -96,7 +96,39 @@ func TestGrounds(t *testing.T) {
 	}
 	three := r.commit("ci", "Three", edits{"deployments/blog/images.env": "1"}, two)
 	three = r.commit("alice", "Four", edits{"deployments/blog/x": "1"}, three)
-	if g := r.verify(v.Position, three).Position.Units["blog"].Grounds; len(g) != 1 || g[0].Signers[0] != "alice" {
+	if g := r.verify(v.Position, three).Position.Units["blog"].Grounds; len(g) != 3 || g[0].Signers[0] != "alice" || len(g[0].Approvals) != 0 ||
+		g[1].Signers[0] != "ci" || g[2].Signers[0] != "bob" || len(g[2].Approvals) != 1 || g[2].Approvals[0].Key != r.fingerprint("bob") {
 		t.Errorf("grounds %+v", g)
+	}
+}
+
+// TestJudgeKept: who approved what is still there is not forgotten because
+// somebody else changed another file of the deployment since.
+func TestJudgeKept(t *testing.T) {
+	const evil = "deployments/blog/compose.yaml"
+	for name, c := range map[string]struct {
+		later   edits
+		suspect bool
+	}{
+		"another file":       {edits{"deployments/blog/.env": "2"}, true},
+		"the same file":      {edits{evil: "2"}, false},
+		"the file is gone":   {edits{evil: gone, "deployments/blog/docker-compose.yaml": "2"}, false},
+		"another deployment": {shop("2"), true},
+	} {
+		r, from := rooted(t)
+		at := r.verify(from, r.commit("carol", "Evil", edits{evil: "evil"}, from.Commit)).Position
+		tip := r.commit("alice", "Later", c.later, at.Commit)
+		at = r.verifyTags(at, tip, r.tag("bob", "approve/all/1", tip, "yes")).Position
+		tip = r.commit("alice", "Again", edits{"deployments/blog/more": "3"}, tip) // twice removed
+		v := r.verify(at, tip)
+		text := r.rootText(2, 2, "alice", "bob") + fmt.Sprintf("revoked: [{key: %q, since: 2026-01-01T00:00:00Z, compromised: true}]\n", r.fingerprint("carol"))
+		trust, err := ParseTrust([]byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := trust.Judge("blog", v.Position.Units["blog"])
+		if s.Suspect != c.suspect || s.Outdated || c.suspect && !strings.Contains(s.Reason, "approved by carol") {
+			t.Errorf("%s: %+v", name, s)
+		}
 	}
 }

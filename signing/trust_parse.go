@@ -42,6 +42,7 @@ func ParseTrust(data []byte, file func(path string) ([]byte, error)) (*Trust, er
 			privileges:    make(map[string][]string),
 			owners:        make(map[string]int),
 			revoked:       make(map[string]int),
+			spent:         make(map[string]bool),
 		},
 	}
 	if err := r.document(root); err != nil {
@@ -116,6 +117,9 @@ func (r *trustReader) signers(n *yaml.Node) error {
 	for i, s := range t.Signers {
 		for _, key := range s.Keys {
 			t.owners[key.Fingerprint] = i
+			if key.revokesItself() {
+				t.spent[key.Fingerprint] = true
+			}
 			keys = append(keys, key)
 		}
 	}

@@ -279,6 +279,29 @@ func TestTrustRevokedSubkey(t *testing.T) {
 	}
 }
 
+// TestTrustSpentKey: who revokes a key in its own block takes back what it
+// approved and what waits still, and is not asked for more.
+func TestTrustSpentKey(t *testing.T) {
+	for name, stands := range map[string]bool{"openpgp-ed25519": true, "openpgp-revoked": false} {
+		keys, err := ParseKeys(readFixture(t, "keys/"+name+".asc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := "version: 1\nroot: {signers: [alice]}\nsigners:\n  alice: {keys: [keys/a.asc]}\nrules: [{paths: [\"deployments/**\"]}]\n"
+		trust, err := ParseTrust([]byte(text), func(string) ([]byte, error) { return readFixture(t, "keys/"+name+".asc"), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := []Approval{{Signer: "alice", Key: keys[0].Fingerprint}}
+		if counts := len(trust.counting("deployments/shop/compose.yaml", given)) == 1; counts != stands {
+			t.Errorf("%s: what it approved counts: %v", name, counts)
+		}
+		if asked := len(trust.approvers("deployments/shop/compose.yaml", fixtureNow)) == 1; asked != stands {
+			t.Errorf("%s: its owner is asked for more: %v", name, asked)
+		}
+	}
+}
+
 func readTrustFile(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("testdata", "trust", filepath.FromSlash(name)))

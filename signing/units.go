@@ -69,6 +69,20 @@ func checkDeployable(c change) error {
 	return nil
 }
 
+// checkTrustFile refuses below keys/ what is no plain file, whether trust.yaml
+// names it or not: a claim's digest covers all of it.
+func checkTrustFile(c change) error {
+	switch {
+	case c.now.id.IsZero():
+		return nil
+	case !utf8.ValidString(c.path) || strings.ContainsFunc(c.path, unicode.IsControl):
+		return refuse(ReasonTrust, "%s: the name holds control characters or is not UTF-8", showPath(c.path))
+	case !isFile(c.now.mode):
+		return refuse(ReasonTrust, "%s has the mode %o: trust.yaml and keys/ are plain files", c.path, c.now.mode)
+	}
+	return nil
+}
+
 // showPath quotes a path that holds more than plain text.
 func showPath(path string) string {
 	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {

@@ -18,6 +18,9 @@ func (s *step) inherit(c *Commit) vouches {
 		}
 		s.children[parent]--
 		last := s.children[parent] == 0
+		if last {
+			s.held -= len(from)
+		}
 		switch {
 		case held == nil && last:
 			held = from
@@ -50,7 +53,8 @@ func distinctParents(parents []Hash) []Hash {
 }
 
 // vouchForAll makes the signer of the anchor's first descendant vouch for
-// every path in its tree, the trust files excepted, which are pinned.
+// every path in its tree, the trust files excepted, which are pinned. Where
+// require_target is set, it takes the same as for a change of each.
 func (s *step) vouchForAll(held vouches, who Approval) error {
 	all, err := s.judge.history.changes([]surface{s.surface, {}}, same)
 	if err != nil {
@@ -64,6 +68,9 @@ func (s *step) vouchForAll(held vouches, who Approval) error {
 			return err
 		}
 		held.add(change.path, []vouch{{content: change.now, signers: []Approval{who}}})
+		if s.judge.trust.RequireTarget {
+			s.untargeted = append(s.untargeted, newChange{commit: s.commit.ID, change: change})
+		}
 	}
 	return nil
 }

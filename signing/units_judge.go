@@ -43,6 +43,7 @@ func (s *step) judgeUnit(name string, trust *Trust) (unitState, bool, error) {
 	}
 	if !waiting {
 		approved.signers = distinct(approved.signers)
+		approved.keepGrounds(state, differing)
 		return approved, true, nil
 	}
 	state.vouched = make(map[string]vouch, len(differing))
@@ -201,4 +202,40 @@ func (u *unitState) addGround(path string, signers []string) {
 		}
 	}
 	u.grounds = append(u.grounds, Ground{Paths: []string{path}, Signers: signers})
+}
+
+// keepGrounds takes over what the paths rest on that have not changed since an
+// earlier revision: who approved them is not forgotten because others approved
+// something else.
+func (u *unitState) keepGrounds(before unitState, differing []difference) {
+	changed := make(map[string]bool, len(differing))
+	for _, d := range differing {
+		changed[d.path] = true
+	}
+	total := 0
+	for _, g := range u.grounds {
+		total += len(g.Paths)
+	}
+	for _, g := range before.grounds {
+		var paths []string
+		for _, path := range g.Paths {
+			if !changed[path] && total < maxGroundPaths {
+				paths = append(paths, path)
+				total++
+			}
+		}
+		if len(paths) == 0 {
+			continue
+		}
+		if len(g.Approvals) == 0 {
+			g.Approvals, g.At = approvalsOf(before.signers, g.Signers), before.at
+		}
+		g.Paths = paths
+		u.grounds = append(u.grounds, g)
+	}
+}
+
+// approvalsOf picks the approvals that some people gave.
+func approvalsOf(approvals []Approval, names []string) []Approval {
+	return slices.DeleteFunc(slices.Clone(approvals), func(a Approval) bool { return !slices.Contains(names, a.Signer) })
 }

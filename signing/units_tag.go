@@ -32,9 +32,16 @@ type tagOffer struct {
 	refused bool
 }
 
+// MaxApprovalTag is the size in bytes above which a tag approves nothing. All
+// that are offered are held at once, and who may push tags need not be a signer.
+const MaxApprovalTag = 16 << 10
+
 // newTagOffer reads a tag as an approval; nil when it can be none: malformed,
-// of another name, unsigned, of no commit.
+// too large, of another name, unsigned, of no commit.
 func newTagOffer(id Hash, data []byte) *tagOffer {
+	if len(data) > MaxApprovalTag {
+		return nil
+	}
 	tag, err := DecodeTag(data)
 	if err != nil || tag.Type != CommitObject || len(tag.Signature) == 0 {
 		return nil

@@ -370,6 +370,19 @@ tag approve/shop/2
 	}
 }
 
+// TestLargeTag counts for nothing: who may push tags need not be a signer, and
+// must not fill the memory of the one who judges.
+func TestLargeTag(t *testing.T) {
+	for size, counts := range map[int]bool{MaxApprovalTag - 1_000: true, MaxApprovalTag: false} {
+		r, from := rooted(t)
+		two := twoBy(r, "alice", from.Commit)
+		v := r.verifyTags(from, two, r.tag("bob", "approve/shop/2", two, strings.Repeat("x", size)))
+		if (len(v.Approved) == 1) != counts {
+			t.Errorf("a message of %d bytes:\n%s", size, r.show(v))
+		}
+	}
+}
+
 // TestLateTagOfContentThatCameBack approves nothing: the content was another
 // in between, and the tag was given for the time before.
 func TestLateTagOfContentThatCameBack(t *testing.T) {

@@ -47,8 +47,8 @@ type Unit struct {
 	At time.Time `json:"at,omitzero"`
 	// Signers approved Revision.
 	Signers []Approval `json:"signers,omitempty"`
-	// Grounds says whose approvals the paths rested on that changed with
-	// Revision: the first hundred, for judging them again (Trust.Judge).
+	// Grounds says whose approvals the paths rest on, those first that changed
+	// with Revision: a hundred, for judging them again (Trust.Judge).
 	Grounds []Ground `json:"grounds,omitempty"`
 	// Since is the commit on the branch that brought the content that waits,
 	// Waits that content as Tree has it. Both are zero when nothing waits;
@@ -64,6 +64,11 @@ type Unit struct {
 type Ground struct {
 	Paths   []string `json:"paths"`
 	Signers []string `json:"signers"`
+	// Approvals are theirs, and At is when they counted, where that was for an
+	// earlier revision than the unit's, since which the paths have not changed;
+	// otherwise they are among the unit's.
+	Approvals []Approval `json:"approvals,omitempty"`
+	At        time.Time  `json:"at,omitzero"`
 }
 
 // Approval names one signer whose signature counted, and where it stands.

@@ -2,6 +2,7 @@ package verifier
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -72,6 +73,7 @@ func (v *Verifier) Checkpoint(snapshot *cluster.Snapshot) ([]byte, error) {
 		return nil, fmt.Errorf("make checkpoint: %w", ErrUnsettled)
 	}
 	record.Checkpoint, record.Prune = nil, nil
+	record.Branch = cmp.Or(v.config.Branch, "main")
 	head := snapshot.AuditHead()
 	c := &Checkpoint{Version: checkpointVersion, Record: record, Pinned: Pinned{
 		Audit: AuditMark{Number: head.Number, Hash: head.Hash}, Units: map[string]PinnedUnit{},
@@ -166,9 +168,9 @@ var clusterIDPattern = regexp.MustCompile(`^[0-9a-f]{16}$`)
 // PinCheckpoint creates the trust store of a node that joins, from bytes that
 // anybody may have brought and the hash that came with the token. ErrCheckpoint:
 // they are others, or not a checkpoint in this build's form. It refuses to
-// replace an existing store. The caller compares the record's ClusterID with
-// that of the cluster which it is about to join; the state is checked when it
-// has arrived.
+// replace an existing store. The caller compares the record's ClusterID and Branch
+// with those of the cluster which it is about to join; the state is checked when
+// it has arrived.
 func PinCheckpoint(directory string, data []byte, hash [32]byte) (*Record, error) {
 	c, err := decodeCheckpoint(data, hash)
 	if err != nil {
@@ -218,6 +220,8 @@ func (c *Checkpoint) incomplete() string {
 	switch {
 	case !clusterIDPattern.MatchString(r.ClusterID):
 		return fmt.Sprintf("cluster id %q", r.ClusterID)
+	case r.Branch == "":
+		return "it does not name the branch"
 	case r.Anchor.IsZero() || r.Position.Commit.IsZero():
 		return "it names no anchor or no accepted commit"
 	case r.Digest == Digest{} || c.Pinned.Trust == Digest{}:

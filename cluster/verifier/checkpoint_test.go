@@ -38,7 +38,9 @@ func TestCheckpointHoldsWhatTheNodeAccepted(t *testing.T) {
 	if err := json.Unmarshal(data, &c); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(leader.Record(), c.Record); diff != "" {
+	want := leader.Record()
+	want.Branch = "main"
+	if diff := cmp.Diff(want, c.Record); diff != "" {
 		t.Errorf("the record (-node +checkpoint):\n%s", diff)
 	}
 	head := leader.state.Read().AuditHead()
@@ -161,6 +163,7 @@ func TestPinCheckpointRefuses(t *testing.T) {
 		"other spaces":              {bytes.Replace(good, []byte(`{"version":1,`), []byte(`{"version": 1,`), 1), false, "canonical"},
 		"something behind it":       {append(bytes.Clone(good), '\n'), false, "canonical"},
 		"no cluster":                {edited(func(c *Checkpoint) { c.Record.ClusterID = "prod" }), false, `cluster id "prod"`},
+		"no branch":                 {edited(func(c *Checkpoint) { c.Record.Branch = "" }), false, "the branch"},
 		"no anchor":                 {edited(func(c *Checkpoint) { c.Record.Anchor = signing.Hash{} }), false, "no anchor"},
 		"no commit":                 {edited(func(c *Checkpoint) { c.Record.Position.Commit = signing.Hash{} }), false, "no accepted commit"},
 		"no digest":                 {edited(func(c *Checkpoint) { c.Record.Digest = Digest{} }), false, "digest"},

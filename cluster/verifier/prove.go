@@ -43,10 +43,24 @@ func (v *Verifier) Prove(deployment, service string, revision signing.Hash, spec
 		if err != nil || verdict.Refusal != nil || verdict.Position.Commit != claim.Commit {
 			continue // this node refused it at the time, for the same reason
 		}
+		guard, err := cluster.PruneGuard(v.config.Objects, position, verdict, v.config.Branch)
+		if err != nil {
+			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+		}
+		if guard != nil {
+			continue // likewise
+		}
 		position = verdict.Position
 		unit := position.Units[deployment]
 		if unit.Revision != revision || unit.Tree.IsZero() {
 			continue
+		}
+		digest, err := cluster.ContentDigest(v.config.Objects, position)
+		if err != nil {
+			return nil, fmt.Errorf("prove %s/%s: %w", deployment, service, err)
+		}
+		if digest != claim.Digest {
+			continue // likewise; the claim that was taken says the same of the commit
 		}
 		trust, err := signing.LoadTrust(v.config.Objects, position.Commit)
 		if err != nil {

@@ -33,6 +33,9 @@ var (
 type Record struct {
 	ClusterID string       `json:"cluster_id"`
 	Anchor    signing.Hash `json:"anchor"`
+	// Branch stands in a checkpoint, so that a joining node judges
+	// require_target by the same name as the others, whatever a server says.
+	Branch string `json:"branch,omitempty"`
 	// Position is the accepted position, Digest that of its content
 	// (cluster.ContentDigest).
 	Position signing.Position `json:"position"`

@@ -24,11 +24,12 @@ func sampleRecord() *Record {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	approval := signing.Approval{Signer: "alice", Key: "SHA256:abc", Commit: signing.Hash{3}}
 	pin := &Pin{Revision: signing.Hash{4}, Tree: signing.Hash{5}, Claim: 6, Index: 60, TrustVersion: 2, Signers: []signing.Approval{approval},
-		At: noon, Grounds: []signing.Ground{{Paths: []string{"deployments/shop/compose.yaml"}, Signers: []string{"alice"}}},
+		At: noon, Grounds: []signing.Ground{{Paths: []string{"deployments/shop/compose.yaml"}, Signers: []string{"alice"}, Approvals: []signing.Approval{approval}, At: noon}},
 		Standing: &Standing{Outdated: true, Suspect: true, Reason: "laptop lost"}}
 	return &Record{
 		ClusterID: "0123456789abcdef",
 		Anchor:    signing.Hash{1},
+		Branch:    "main",
 		Position: signing.Position{Commit: signing.Hash{2}, Units: map[string]signing.Unit{
 			"shop": {Revision: signing.Hash{4}, Tree: signing.Hash{5}, Signers: []signing.Approval{approval}},
 		}},

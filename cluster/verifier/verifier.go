@@ -25,7 +25,8 @@ type Config struct {
 	State     State
 	// Objects gives the evidence that the log brought.
 	Objects signing.Source
-	// Branch is the name that advice uses.
+	// Branch is the name that advice uses, and that Deploy-Target trailers must
+	// have where trust.yaml sets require_target: it must not come from the log.
 	Branch string
 	Now    func() time.Time
 	Logger *slog.Logger

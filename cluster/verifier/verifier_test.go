@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/jaco-sh/jaco/cluster"
+	"github.com/jaco-sh/jaco/desired"
 	"github.com/jaco-sh/jaco/signing"
+	"github.com/jaco-sh/jaco/tests/rig"
 )
 
 func TestAcceptsWhatAliceSigned(t *testing.T) {
@@ -210,6 +212,47 @@ func TestProve(t *testing.T) {
 			t.Errorf("%s: %v, want ErrUnproved", name, err)
 		}
 	}
+}
+
+// TestProveByWhatWasTaken: a claim that was refused proves nothing, though its
+// commits are signed.
+func TestProveByWhatWasTaken(t *testing.T) {
+	b := newBench(t)
+	first := b.deploy(b.alice, "shop", "web:1")
+	b.claim(first, func(c *cluster.Claim) { c.Digest[0]++ })
+	b.claim(first, nil)
+	b.claim(b.deploy(b.alice, "api", "web:1"), nil)
+	if err := b.repo.Remove("deployments/api"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.repo.Remove("deployments/shop"); err != nil {
+		t.Fatal(err)
+	}
+	only := b.deploy(b.alice, "web", "web:2")
+	b.claim(only, nil) // removes two of two
+	text := rig.Must[string](t)(b.repo.CommitFiles(t.Context(), map[string]string{"README": "smaller"},
+		rig.CommitOptions{Message: "Clean up\n\nAllow-Prune: 2", Key: b.alice}))
+	b.claim(rig.Must[signing.Hash](t)(signing.ParseHash(text)), nil)
+
+	spec := b.View().Deployments["web"].Desired.Service("web").SpecHash
+	if proof, err := b.Prove("web", "web", only, spec); err != nil || proof.Claim.Number != 5 {
+		t.Errorf("behind a mass deletion: proof %+v, error %v", proof, err)
+	}
+	compiled, err := compileUnit(b.objects, "shop", treeAt(t, b, first, "shop"), desired.Options{Ungated: true})
+	if err != nil || compiled.invalid != nil {
+		t.Fatal(err, compiled)
+	}
+	if proof, err := b.Prove("shop", "web", first, compiled.deployment.Service("web").SpecHash); err != nil || proof.Claim.Number != 2 {
+		t.Errorf("behind a wrong digest: proof %+v, error %v", proof, err)
+	}
+}
+
+// treeAt is the content of a deployment in a commit.
+func treeAt(t *testing.T, b *bench, commit signing.Hash, name string) signing.Hash {
+	t.Helper()
+	c := rig.Must[*signing.Commit](t)(signing.ReadCommit(b.objects, commit))
+	units := rig.Must[map[string]signing.Unit](t)(signing.UnitsOfTree(b.objects, c.Tree))
+	return units[name].Tree
 }
 
 func second[A any](_ A, err error) error { return err }

@@ -75,6 +75,9 @@ func (d *daemon) runJoin(ctx context.Context, job joinJob) (m *member, err error
 	if record.ClusterID != hello.ClusterID {
 		return nil, fmt.Errorf("%s names itself cluster %s, and its checkpoint is of cluster %s", job.request.Server, hello.ClusterID, record.ClusterID)
 	}
+	if record.Branch != hello.Branch { // it decides whom require_target is for
+		return nil, fmt.Errorf("%s says that the cluster follows the branch %q, and its checkpoint that it is %q", job.request.Server, hello.Branch, record.Branch)
+	}
 	candidate, err := identity.NewCandidate(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -87,7 +90,7 @@ func (d *daemon) runJoin(ctx context.Context, job joinJob) (m *member, err error
 		return nil, err
 	}
 	info := membership{
-		Cluster: record.ClusterID, Node: d.config.Name, Address: d.address, Branch: hello.Branch,
+		Cluster: record.ClusterID, Node: d.config.Name, Address: d.address, Branch: record.Branch,
 		Joining: true, Peers: admission.Members,
 	}
 	if err := errors.Join(saveMembership(dataDir, info), endInit(dataDir)); err != nil {

@@ -17,7 +17,7 @@ type membership struct {
 	Cluster string `json:"cluster"` // the cluster's id
 	Node    string `json:"node"`
 	Address string `json:"address"` // host:port under which the node is known
-	Branch  string `json:"branch"`  // as advice names it
+	Branch  string `json:"branch"`  // pinned: trust.yaml's require_target is judged by it
 	// Joining says that the log was still to come when this was written.
 	Joining bool `json:"joining,omitempty"`
 	// Peers are the members as they were last known, at first at the time of
