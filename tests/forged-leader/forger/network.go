@@ -95,7 +95,9 @@ func (liar) Segment(context.Context, uint64, [32]byte) ([]byte, error) { return 
 func (liar) Recipient(context.Context, string) (string, error) { return "", errSilent }
 
 // UnitKey implements rpc.PeerSecrets.
-func (liar) UnitKey(context.Context, string, string) (*identity.UnitKey, error) { return nil, errSilent }
+func (liar) UnitKey(context.Context, string, string) (*identity.UnitKey, error) {
+	return nil, errSilent
+}
 
 // Check implements rpc.ReadTokens.
 func (liar) Check(context.Context, string, rpc.Secret) (time.Time, error) {
