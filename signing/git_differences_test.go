@@ -78,4 +78,6 @@ type signatureDifference struct {
 var signatureDifferences = []signatureDifference{
 	{regexp.MustCompile(`illegal base64 data`), "ssh-keygen and gpg pass over what is no base64, such as blanks: the id could be changed without the key",
 		"ssh-ed25519", "\n U1NIU0lH", "\n U1NI\tU0lH"},
+	{regexp.MustCompile(`commit holds a NUL byte`), "gpg passes over what stands behind an armor's last line, and git over the rest of that; readers that stop at a NUL see another commit",
+		"openpgp-ed25519", "-----END PGP SIGNATURE-----\n", "-----END PGP SIGNATURE-----a\x00b\n"},
 }

@@ -39,7 +39,13 @@ func FuzzGitObjects(f *testing.F) {
 		}
 		complaints := judge.fsck(t, objects)
 		for id, o := range objects {
-			compareWithFsck(t, o, complaints[id])
+			about := complaints[id]
+			if slices.Contains(about, unreadable) {
+				// Git takes a missing object for what the first link to it says:
+				// one object can make another unreadable.
+				about = judge.fsck(t, map[Hash]Object{id: o})[id]
+			}
+			compareWithFsck(t, o, about)
 		}
 	})
 }
@@ -254,6 +260,9 @@ func (g *gitJudge) gitOutput(t testing.TB, objects map[Hash]Object, args ...stri
 	return string(out)
 }
 
+// unreadable is what fsck names of an object that git cannot parse.
+const unreadable = "unreadable"
+
 var (
 	fsckComplaint  = regexp.MustCompile(`^(?:error|warning) in \w+ ([0-9a-f]{40}): (\w+): `)
 	fsckUnreadable = regexp.MustCompile(`^error: ([0-9a-f]{40}): object (?:could not be parsed|corrupt)`)
@@ -265,7 +274,7 @@ func (g *gitJudge) fsck(t testing.TB, objects map[Hash]Object) map[Hash][]string
 	t.Helper()
 	complaints := make(map[Hash][]string)
 	for line := range strings.Lines(g.gitOutput(t, objects, "fsck", "--strict", "--no-dangling", "--no-progress")) {
-		name, found := "unreadable", fsckUnreadable.FindStringSubmatch(line)
+		name, found := unreadable, fsckUnreadable.FindStringSubmatch(line)
 		if found == nil {
 			if found = fsckComplaint.FindStringSubmatch(line); found == nil {
 				continue
