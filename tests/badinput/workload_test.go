@@ -166,6 +166,10 @@ func hostile(t *testing.T, s *stage.Stage) {
 	}
 	s.Commit(nil)
 	s.Push()
+	readable(t, s.JacoFails(3, "status", "--wait", "--timeout", "30s"), "Allow-Prune")
+	message := fmt.Sprintf("Take the hostile ones away\n\nAllow-Prune: %d", len(files))
+	rig.Must[string](t)(s.Repo.CommitFiles(t.Context(), nil, rig.CommitOptions{Message: message, Key: s.Alice}))
+	s.Push()
 	s.Converge()
 }
 
