@@ -62,6 +62,11 @@ var lanPrefix = netip.MustParsePrefix("10.190.0.0/24")
 // lanAddress is the LAN's own, for servers; nodes count from 1.
 var lanAddress = netip.MustParseAddr("10.190.0.254")
 
+// lanHardware is the bridge's own hardware address. Without one of its own a
+// bridge takes the lowest of its ports', and changes it when a node is added:
+// open connections to the LAN stand still until the nodes ask for it again.
+const lanHardware = "02:00:0a:be:00:fe"
+
 // New makes a LAN and its nodes with running engines, the nodes at once.
 // Whatever it returns, what was made is removed by Close or, on an error,
 // already gone.
@@ -104,7 +109,7 @@ func (r *Rig) build(ctx context.Context, cfg Config) error {
 		return err
 	}
 	for _, line := range []string{
-		"link add br0 type bridge", fmt.Sprintf("addr add %s/%d dev br0", lanAddress, lanPrefix.Bits()), "link set br0 up",
+		"link add br0 address " + lanHardware + " type bridge", fmt.Sprintf("addr add %s/%d dev br0", lanAddress, lanPrefix.Bits()), "link set br0 up",
 	} {
 		if err := r.LAN.NetNS.ip(ctx, line); err != nil {
 			return err
