@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -63,6 +64,15 @@ func TestLoopCheck(t *testing.T) {
 			})
 			w.pass(time.Minute)
 			w.expect("a=Unhealthy b=Running")
+		}},
+		{"check-that-hangs-is-not-repeated", func(w *world) {
+			w.engine.set("a healthcheck does not end in time", func() {
+				w.engine.unchecked = false
+				w.engine.faults["check"] = []error{context.DeadlineExceeded}
+			})
+			w.state.assign(assigned("a")...)
+			w.pass(time.Minute)
+			w.expect("a=Running")
 		}},
 		{"told-to-stop-in-a-check", func(w *world) {
 			w.engine.set("containers have a healthcheck that hangs", func() {

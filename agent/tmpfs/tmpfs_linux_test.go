@@ -20,7 +20,7 @@ import (
 func newDirectory(t *testing.T) *Directory {
 	t.Helper()
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		t.Skip("on purpose: mounting needs Linux and root")
+		t.Skip("mounting needs Linux and root")
 	}
 	path := filepath.Join(t.TempDir(), "secrets", "c0ffee.node-1")
 	t.Cleanup(func() {
