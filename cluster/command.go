@@ -237,6 +237,12 @@ const (
 	EventVoters             EventType = "voters"          // who votes has changed
 	EventPolicyOutdated     EventType = "policy-outdated" // a new policy would not approve what runs, or a compromised key did
 	EventReanchored         EventType = "reanchored"      // a node's operator moved its pin to a rewritten history
+	// EventFirewallRepaired says what in a node's firewall was not JACO's doing, and
+	// that it is right again.
+	EventFirewallRepaired EventType = "firewall-repaired"
+	// EventMeshRepaired says the same of a node's WireGuard interface, bridges and
+	// routes.
+	EventMeshRepaired EventType = "mesh-repaired"
 	// EventNotified says who was told what: "told NAME: SUBJECT VALUE". A later
 	// leader reads it, and does not say it again.
 	EventNotified EventType = "notified"

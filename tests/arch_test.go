@@ -35,6 +35,11 @@ var allowed = map[string][]string{
 	"agent":             {"cluster", "desired", "desired/sops", "signing"}, // likewise
 	"agent/docker":      {"agent", "desired"},
 	"agent/tmpfs":       {"agent"},
+	"mesh":              {"cluster", "desired", "mesh/bridge", "mesh/dns", "mesh/firewall", "mesh/wireguard"},
+	"mesh/bridge":       {},
+	"mesh/dns":          {},
+	"mesh/firewall":     {},
+	"mesh/wireguard":    {},
 	"cmd/jaco":          {"cluster", "cluster/rpc", "desired", "scheduler/preview", "signing"},
 	"cmd/jacod":         {"+"},
 }
@@ -53,7 +58,11 @@ var heavy = map[string][]string{
 	"github.com/hiddeco/sshsig":          {"signing"},
 	"golang.org/x/crypto/ssh":            {"signing", "gitsync"},
 	"filippo.io/age":                     {"cluster/identity"},
-	"github.com/moby/moby/":              {"agent/docker"},
+	"github.com/moby/moby/":              {"agent/docker", "mesh/bridge"},
+	"github.com/google/nftables":         {"mesh/firewall"},
+	"golang.zx2c4.com/wireguard":         {"mesh/wireguard"},
+	"github.com/miekg/dns":               {"mesh/dns"},
+	"github.com/vishvananda/netlink":     {"mesh/wireguard", "mesh/bridge", "mesh/firewall", "mesh", "cmd/jacod"},
 	"github.com/spf13/cobra":             {"cmd/jaco", "cmd/jacod"},
 	"github.com/prometheus/":             {"cmd/jacod"},
 	"github.com/docker/docker":           {}, // succeeded by github.com/moby/moby/client
