@@ -144,8 +144,18 @@ func (p *hungPipeline) Close() error {
 func TestPipelineGivesUp(t *testing.T) {
 	p := testPipeline(&hungPipeline{closed: make(chan struct{})})
 	p.hangs = time.Millisecond
-	if _, err := p.AppendEntries(&raft.AppendEntriesRequest{Term: 1}, nil); !errors.Is(err, raft.ErrPipelineShutdown) {
-		t.Errorf("an append that hangs: %v, want %v", err, raft.ErrPipelineShutdown)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.AppendEntries(&raft.AppendEntriesRequest{Term: 1}, nil)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, raft.ErrPipelineShutdown) {
+			t.Errorf("an append that hangs: %v, want %v", err, raft.ErrPipelineShutdown)
+		}
+	case <-time.After(patience):
+		t.Fatal("an append that hangs was not given up")
 	}
 	if p.last.Term != 0 {
 		t.Error("what failed counts as sent")
