@@ -24,19 +24,17 @@ const (
 	unknownWait = time.Second
 )
 
-// handler answers on one listener.
-type handler struct {
-	ctx      context.Context // of Run: forwarded queries end with it
-	server   *Server
+// asked is a query with where it came from.
+type asked struct {
+	request  *dns.Msg
+	source   netip.Addr
 	listener netip.Addr
 }
 
-var _ dns.Handler = (*handler)(nil)
-
-// ServeDNS implements dns.Handler. Messages that cannot be parsed do not come
-// here: the library has answered them with FORMERR.
-func (h *handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
-	reply := h.answer(request, sourceOf(w.RemoteAddr()))
+// respond answers one message. Those that cannot be parsed do not come here:
+// the library has answered them with FORMERR. What is forwarded ends with ctx.
+func (s *Server) respond(ctx context.Context, w dns.ResponseWriter, request *dns.Msg, listener netip.Addr) {
+	reply := s.answer(ctx, asked{request, sourceOf(w.RemoteAddr()), listener})
 	limit := dns.MaxMsgSize
 	if _, ok := w.RemoteAddr().(*net.UDPAddr); ok {
 		limit = udpLimit(request)
@@ -46,26 +44,25 @@ func (h *handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	_ = w.WriteMsg(reply)
 }
 
-// answer is the reply to a request from source, without EDNS.
-func (h *handler) answer(request *dns.Msg, source netip.Addr) *dns.Msg {
+// answer is the reply to a query, without EDNS and of any size.
+func (s *Server) answer(ctx context.Context, a asked) *dns.Msg {
 	reply := new(dns.Msg)
-	reply.SetReply(request)
+	reply.SetReply(a.request)
 	reply.RecursionAvailable = true
-	if rcode := refusal(request); rcode != dns.RcodeSuccess {
+	if rcode := refusal(a.request); rcode != dns.RcodeSuccess {
 		reply.Rcode = rcode
 		return reply
 	}
-	q := request.Question[0]
-	name := strings.ToLower(strings.TrimSuffix(q.Name, "."))
-	t := h.server.table.Load()
-	c := t.client(source, h.listener)
-	answered := h.server.own(reply, c, name)
-	if !answered && c.mayBecomeKnown(name) {
-		t, c = h.known(t, c, source)
-		answered = h.server.own(reply, c, name)
+	name := strings.ToLower(strings.TrimSuffix(a.request.Question[0].Name, "."))
+	t := s.table.Load()
+	c := t.client(a.source, a.listener)
+	answered := s.own(reply, c, name)
+	if !answered && a.source != a.listener && c.mayBecomeKnown(name) {
+		t, c = s.known(ctx, t, c, a)
+		answered = s.own(reply, c, name)
 	}
 	if !answered {
-		h.forward(reply, request, t, c, source)
+		s.forward(ctx, reply, t, c, a)
 	}
 	return reply
 }
@@ -176,8 +173,8 @@ func header(name string, rrtype uint16) dns.RR_Header {
 
 // known waits until the client is known, for unknownWait at most, and returns
 // the newest table with what it says of the client.
-func (h *handler) known(t *table, c *client, source netip.Addr) (*table, *client) {
-	release, ok := h.server.waiting.take(source)
+func (s *Server) known(ctx context.Context, t *table, c *client, a asked) (*table, *client) {
+	release, ok := s.waiting.take(a.source)
 	if !ok {
 		return t, c
 	}
@@ -187,11 +184,11 @@ func (h *handler) known(t *table, c *client, source netip.Addr) (*table, *client
 	for !c.known {
 		select {
 		case <-t.replaced:
-			t = h.server.table.Load()
-			c = t.client(source, h.listener)
+			t = s.table.Load()
+			c = t.client(a.source, a.listener)
 		case <-timer.C:
 			return t, c
-		case <-h.ctx.Done():
+		case <-ctx.Done():
 			return t, c
 		}
 	}
@@ -199,7 +196,7 @@ func (h *handler) known(t *table, c *client, source netip.Addr) (*table, *client
 }
 
 // forward fills the reply with what an upstream says.
-func (h *handler) forward(reply, request *dns.Msg, t *table, c *client, source netip.Addr) {
+func (s *Server) forward(ctx context.Context, reply *dns.Msg, t *table, c *client, a asked) {
 	if c.confined {
 		reply.Rcode = dns.RcodeRefused
 		return
@@ -210,13 +207,13 @@ func (h *handler) forward(reply, request *dns.Msg, t *table, c *client, source n
 		upstreams = t.upstreams
 	}
 	if len(upstreams) == 0 && c.upstreams == nil {
-		upstreams = h.server.resolvConf.upstreams()
+		upstreams = s.resolvConf.upstreams()
 	}
-	upstreams = h.server.withoutCircles(t, upstreams, source)
+	upstreams = s.withoutCircles(t, upstreams, a.source)
 	if len(upstreams) == 0 {
 		return
 	}
-	answer := h.server.forwarder.ask(h.ctx, request, upstreams, source)
+	answer := s.forwarder.ask(ctx, a.request, upstreams, a.source)
 	if answer == nil {
 		return
 	}

@@ -213,7 +213,7 @@ func (f *forwarder) try(ctx context.Context, q question, upstream netip.AddrPort
 		case ctx.Err() != nil || !isTimeout(err):
 			return nil
 		}
-		f.health.suspect(upstream)
+		f.health.suspect(ctx, upstream)
 	}
 	return nil
 }

@@ -31,10 +31,17 @@ type health struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 
-	mu        sync.Mutex // guards the fields below
-	ctx       context.Context
-	probing   sync.WaitGroup
+	suspects chan netip.AddrPort // to run
+
+	mu        sync.Mutex // guards suspected
 	suspected map[netip.AddrPort]*suspicion
+}
+
+func newHealth(ask exchange, o Options) *health {
+	return &health{
+		exchange: ask, clock: o.Clock, logger: o.Logger,
+		suspects: make(chan netip.AddrPort), suspected: map[netip.AddrPort]*suspicion{},
+	}
 }
 
 // suspicion is an upstream that left a question without an answer.
@@ -43,16 +50,18 @@ type suspicion struct {
 	asked time.Time // last
 }
 
-// run lets probes run until ctx ends, and waits for them.
+// run probes what is suspected until ctx ends.
 func (h *health) run(ctx context.Context) {
-	h.mu.Lock()
-	h.ctx = ctx
-	h.mu.Unlock()
-	<-ctx.Done()
-	h.mu.Lock()
-	h.ctx = nil
-	h.mu.Unlock()
-	h.probing.Wait()
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	for {
+		select {
+		case upstream := <-h.suspects:
+			probing.Go(func() { h.probe(ctx, upstream) })
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // up are those that are not down, in their order.
@@ -75,16 +84,22 @@ func (h *health) up(upstreams []netip.AddrPort) []netip.AddrPort {
 	return out
 }
 
-// suspect probes an upstream that did not answer in time, until it does.
-func (h *health) suspect(upstream netip.AddrPort) {
+// suspect has an upstream that did not answer in time probed, until it does.
+func (h *health) suspect(ctx context.Context, upstream netip.AddrPort) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ctx == nil || h.suspected[upstream] != nil {
+	if h.suspected[upstream] != nil {
+		h.mu.Unlock()
 		return
 	}
 	h.suspected[upstream] = &suspicion{asked: h.clock()}
-	ctx := h.ctx
-	h.probing.Go(func() { h.probe(ctx, upstream) })
+	h.mu.Unlock()
+	select {
+	case h.suspects <- upstream:
+	case <-ctx.Done():
+		h.mu.Lock()
+		delete(h.suspected, upstream)
+		h.mu.Unlock()
+	}
 }
 
 func (h *health) probe(ctx context.Context, upstream netip.AddrPort) {

@@ -81,7 +81,7 @@ func (s *Server) serve(ctx context.Context, address netip.Addr, started func()) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := &handler{ctx: ctx, server: s, listener: address}
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, request *dns.Msg) { s.respond(ctx, w, request, address) })
 	up, ended := make(chan struct{}, 2), make(chan error, 2)
 	servers := []*dns.Server{
 		{PacketConn: packets, Handler: h, UDPSize: maxUDP},

@@ -36,7 +36,7 @@ func newServer(o Options, ask exchange) *Server {
 	}
 	s.forwarder = &forwarder{
 		exchange: ask, cache: newCache(o.Clock), waiting: s.waiting, flights: map[question]*flight{},
-		health: &health{exchange: ask, clock: o.Clock, logger: o.Logger, suspected: map[netip.AddrPort]*suspicion{}},
+		health: newHealth(ask, o),
 	}
 	s.table.Store(newTable(Config{}))
 	return s

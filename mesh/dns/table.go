@@ -209,7 +209,7 @@ func (t *table) client(source, listener netip.Addr) *client {
 	if c := t.clients[source]; c != nil {
 		return c
 	}
-	c := &client{}
+	c := &client{confined: true} // on a listener that is just going
 	if n := t.networks[t.listeners[listener]]; n != nil {
 		c.networks, c.confined = []*network{n}, n.internal
 	}
