@@ -43,6 +43,9 @@ var figures = []figure{
 	{name: "audit-verify", directory: "cluster", ours: "AuditVerify", budget: 5000, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-full", directory: "scheduler", ours: "ComputeFull", budget: 250, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-one", directory: "scheduler", ours: "ComputeOne", budget: 10, unit: "ns/op", scale: 1e-6, want: 1},
+	// 0.8 times the queries a second is 1.25 times the time of one.
+	{name: "dns-qps", directory: "mesh/dns", ours: "Parallel", reference: "ParallelBare", unit: "ns/op", scale: 1e-6, want: 1.25},
+	{name: "dns-qps-serial", directory: "mesh/dns", ours: "Serial", reference: "SerialBare", unit: "ns/op", scale: 1e-6, want: 1.25},
 	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},
 	{name: "push-vs-floor-3", directory: "tests/bench/versus", ours: "Push", reference: "Engines", unit: "ms/op", scale: 1, want: 1.3, suite: true, times: 1},
 	{name: "push-vs-swarm", directory: "tests/bench/versus", ours: "Push", reference: "SwarmDeploy", unit: "ms/op", scale: 1, want: 0.8, suite: true, times: 1},
