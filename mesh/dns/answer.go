@@ -101,12 +101,10 @@ func (s *Server) own(reply *dns.Msg, c *client, name string) bool {
 		}
 		return true
 	}
-	port, service, isPort := uint16(0), "", false
 	f := c.lookup(name)
-	if !f.known && !f.unsure {
-		if port, service, isPort = cutPort(name); isPort {
-			f = c.lookup(service)
-		}
+	port, service, isPort := cutPort(name)
+	if isPort = isPort && !f.known && !f.unsure; isPort {
+		f = c.lookup(service)
 	}
 	switch {
 	case f.unsure:

@@ -60,6 +60,10 @@ func sample() Config {
 			{Deployment: "shop", Name: "idle", Networks: []Attachment{{Network: "front", Aliases: []string{"asleep"}}}},
 			{Deployment: "shop", Name: "api.v1", Networks: []Attachment{{Network: "front"}}, Endpoints: []Endpoint{{Slot: 1, Ready: true, Addresses: on("front=10.64.0.20")}}},
 			{Deployment: "shop", Name: "many", Networks: []Attachment{{Network: "front"}}, Endpoints: many()},
+			{
+				Deployment: "shop", Name: "split", Networks: []Attachment{{Network: "back"}, {Network: "front"}},
+				Endpoints: []Endpoint{{Slot: 1, Addresses: on("back=10.64.0.38")}, {Slot: 2, Ready: true, Addresses: on("front=10.64.0.22")}},
+			},
 			{Deployment: "shop", Name: "bus", Networks: []Attachment{{Network: "shared", Aliases: []string{"events"}}}, Endpoints: []Endpoint{{Slot: 1, Ready: true, Addresses: on("shared=10.64.0.82")}}},
 			{Deployment: "blog", Name: "web", Networks: []Attachment{{Network: "other"}}, Endpoints: []Endpoint{{Slot: 1, Ready: true, Addresses: on("other=10.64.0.66")}}},
 			{Deployment: "blog", Name: "bus", Networks: []Attachment{{Network: "shared", Aliases: []string{"events", "web", "feed"}}}, Endpoints: []Endpoint{{Slot: 1, Ready: true, Addresses: on("shared=10.64.0.83")}}},

@@ -297,73 +297,6 @@ func TestAbandonedFlight(t *testing.T) {
 	})
 }
 
-// TestCache holds how long answers are kept.
-func TestCache(t *testing.T) {
-	const one = "192.0.2.1:53"
-	for _, test := range []struct {
-		name string
-		play play
-		kept time.Duration
-	}{
-		{"as it says", says("198.51.100.1", 5), 5 * time.Second},
-		{"not for long", says("198.51.100.1", 86400), maxPositive},
-		{"not at all", says("198.51.100.1", 0), 0},
-		{"what does not exist", fails(dns.RcodeNameError), 7 * time.Second},
-		{"a failure is not kept", fails(dns.RcodeServerFailure), 0},
-		{"nothing, without a word on how long", fails(dns.RcodeSuccess), 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			inBubble(t, 1, func(w *world) {
-				w.set(one, test.play)
-				first := w.ask("example.com.")
-				if test.kept > 0 {
-					<-time.After(test.kept - time.Second)
-					again := w.ask("EXAMPLE.com.")
-					if n := w.count("udp"); n != 1 || again.Rcode != first.Rcode {
-						w.Errorf("asked %d times within the time to live: %v", n, again)
-					}
-					if len(again.Answer) > 0 {
-						was, is := first.Answer[0].Header().Ttl, again.Answer[0].Header().Ttl
-						if time.Duration(was-is)*time.Second != test.kept-time.Second {
-							w.Errorf("time to live %d, then %d", was, is)
-						}
-					}
-					<-time.After(time.Second)
-				}
-				w.count("")
-				w.ask("example.com.")
-				if n := w.count("udp"); n != 1 {
-					w.Errorf("asked %d times after it", n)
-				}
-			})
-		})
-	}
-}
-
-// TestCacheIsBounded holds that the least recently used answer goes first, and
-// that clients with other upstreams have their own.
-func TestCacheIsBounded(t *testing.T) {
-	inBubble(t, 1, func(w *world) {
-		w.set("192.0.2.1:53", says("198.51.100.1", 60))
-		w.ask("kept.example.")
-		for i := range 2 * cacheEntries {
-			w.ask(fmt.Sprintf("n%d.example.", i))
-			w.ask("kept.example.")
-		}
-		if n := w.server.forwarder.cache.recent.Len(); n != cacheEntries || len(w.server.forwarder.cache.entries) != n {
-			w.Errorf("%d entries", n)
-		}
-		if n := w.count("kept.example."); n != 1 {
-			w.Errorf("the one that is always used was asked for %d times", n)
-		}
-		w.set("192.0.2.9:53", says("198.51.100.9", 60))
-		w.server.Set(Config{Listeners: []Listener{{address("10.64.0.17"), "front"}}, Clients: []Client{
-			{Address: address("10.64.0.18"), Networks: []string{"front"}, Upstreams: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")}},
-		}})
-		w.want("kept.example.", "NOERROR 198.51.100.9", 0)
-	})
-}
-
 // TestUpstreamsOfClients holds that no deployment has the node ask what its
 // container could not: other containers, and the node itself.
 func TestUpstreamsOfClients(t *testing.T) {
@@ -472,7 +405,9 @@ func TestUnknownClientWaits(t *testing.T) {
 		c.Clients, c.Upstreams = nil, []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}
 		w.server.Set(c)
 		w.want("db.", "NXDOMAIN", unknownWait)
-		w.want("db.example.", "NXDOMAIN", 0)
+		w.want("db.shop.", "NXDOMAIN", unknownWait)
+		w.want("_80._tcp.1.db.shop.", "NXDOMAIN", unknownWait)
+		w.want("db.blog.", "NXDOMAIN", 0) // no deployment of its network
 		go func() {
 			<-time.After(time.Second / 4)
 			w.server.Set(c) // something else changed
@@ -482,6 +417,35 @@ func TestUnknownClientWaits(t *testing.T) {
 		}()
 		w.want("db.", "NOERROR 10.64.0.36", time.Second/2)
 		w.want("nothing.", "NXDOMAIN", 0)
+	})
+}
+
+// TestQuestionIsPassedOn holds what an upstream is told of the client: that it
+// wants signatures, or checks them itself, and nothing else. Clients that differ
+// in it share no answer.
+func TestQuestionIsPassedOn(t *testing.T) {
+	inBubble(t, 1, func(w *world) {
+		var got []string
+		w.set("192.0.2.1:53", func(ctx context.Context, protocol string, m *dns.Msg) (*dns.Msg, error) {
+			got = append(got, fmt.Sprintf("do=%v cd=%v rd=%v options=%d", m.IsEdns0().Do(), m.CheckingDisabled, m.RecursionDesired, len(m.IsEdns0().Option)))
+			reply, err := says("198.51.100.1", 60)(ctx, protocol, m)
+			reply.AuthenticatedData = true
+			return reply, err
+		})
+		w.ask("a.example.")
+		w.ask("a.example.", func(m *dns.Msg) {
+			m.RecursionDesired = false
+			m.SetEdns0(4096, false)
+			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011223344556677"})
+		})
+		w.ask("a.example.", func(m *dns.Msg) { m.SetEdns0(4096, true) })
+		reply := w.ask("a.example.", func(m *dns.Msg) { m.CheckingDisabled = true })
+		if !reply.AuthenticatedData || !reply.CheckingDisabled || reply.Authoritative {
+			t.Errorf("answered %v", reply)
+		}
+		if want := "[do=false cd=false rd=true options=0 do=true cd=false rd=true options=0 do=false cd=true rd=true options=0]"; fmt.Sprint(got) != want {
+			t.Errorf("asked %v, wanted %s", got, want)
+		}
 	})
 }
 

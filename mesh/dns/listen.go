@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,11 +119,9 @@ func (s *Server) serve(ctx context.Context, address netip.Addr, started func()) 
 	// Those that ended have closed their sockets themselves.
 	_, _ = packets.Close(), stream.Close()
 	for range running {
-		<-ended
+		err = cmp.Or(err, <-ended)
 	}
-	if err == nil {
-		err = net.ErrClosed
-	}
+	err = cmp.Or(err, net.ErrClosed)
 	return fmt.Errorf("serve %s: %w", address, err)
 }
 
