@@ -131,13 +131,14 @@ func message(differences []string) string {
 		if i > 0 {
 			d = "; " + d
 		}
-		if left := maxMessage - len(text); len(d) > left {
-			if i == 0 {
-				text = strings.ToValidUTF8(d[:left], "") + "…"
-			}
-			return fmt.Sprintf("%s; and %d more", text, len(differences)-max(i, 1))
+		switch left := maxMessage - len(text); {
+		case len(d) <= left:
+			text += d
+		case i > 0:
+			return fmt.Sprintf("%s; and %d more", text, len(differences)-i)
+		default:
+			text = strings.ToValidUTF8(d[:left], "") + "…"
 		}
-		text += d
 	}
 	return text
 }

@@ -44,7 +44,7 @@ func newStatus(config Config) status {
 	return status{
 		mode: config.Mode, generation: config.Memory.Generation,
 		waiting: "jacod has not said yet what this node's network is",
-		tunnel:  "wireguard: not set up yet", isolate: "not loaded yet", engine: "bridges: not looked at yet",
+		tunnel:  "wireguard: not set up yet", isolate: "not loaded yet",
 	}
 }
 
