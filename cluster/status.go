@@ -182,11 +182,9 @@ type FirewallStatus struct {
 // PeerStatus is one mesh connection of a node.
 type PeerStatus struct {
 	Node         string  `json:"node"`
-	HandshakeAge float64 `json:"handshake_age"` // seconds; -1: there was none yet
-	RTT          float64 `json:"rtt_ms"`        // 0 when it does not answer
-	MTU          int     `json:"mtu"`           // the largest packet that was answered, bytes
-	Mode         string  `json:"mode"`          // kernel | userspace: who encrypts on this side
-	Reason       string  `json:"reason"`        // what is wrong with the connection, "" when nothing is
+	HandshakeAge float64 `json:"handshake_age"` // seconds
+	RTT          float64 `json:"rtt_ms"`
+	MTU          int     `json:"mtu"`
 }
 
 // RouteStatus is one route of the ingress.
