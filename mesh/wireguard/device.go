@@ -104,6 +104,7 @@ func (d *Device) Set(ctx context.Context, config Config) (Result, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.tasks.Wait() // a greeting has its own keepalives for a moment
 	if d.name != "" && d.last != nil && d.name != config.Interface {
 		return Result{}, fmt.Errorf("mesh interface: it is %s until this program ends, not %s", d.name, config.Interface)
 	}
