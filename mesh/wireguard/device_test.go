@@ -174,7 +174,9 @@ func TestRepair(t *testing.T) {
 				if r := m.set(0); r.Changed || len(r.Repaired) > 0 {
 					t.Errorf("the second time: %+v", r)
 				}
-				m.reach(0, 1, 5*time.Second)
+				// A handshake that was sent too early is repeated after 5 s at the earliest
+				// (REKEY-TIMEOUT of WireGuard's paper).
+				m.reach(0, 1, 15*time.Second)
 			})
 		}
 		settled := n.must(order{Do: "changes"}).Count

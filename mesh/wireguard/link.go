@@ -178,7 +178,7 @@ func setRoutes(h *netlink.Handle, index int, want, got *network) (changed bool, 
 			continue
 		}
 		changed = true
-		r := netlink.Route{Dst: ipNet(prefix), Protocol: routeProtocol, Table: unix.RT_TABLE_MAIN}
+		r := netlink.Route{Dst: ipNet(prefix), Protocol: RouteProtocol, Table: unix.RT_TABLE_MAIN}
 		if text == routeUnreachable {
 			r.Type = unix.RTN_UNREACHABLE
 		} else {

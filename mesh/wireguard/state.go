@@ -16,10 +16,10 @@ import (
 	"golang.zx2c4.com/wireguard/wgctrl"
 )
 
-// routeProtocol marks our routes (rtm_protocol of linux/rtnetlink.h: from 5 on
+// RouteProtocol marks JACO's routes (rtm_protocol of linux/rtnetlink.h: from 5 on
 // it is for user space; 74 is in no list of iproute2's rt_protos). Never
 // renumber: routes of earlier versions would stay behind.
-const routeProtocol = 74
+const RouteProtocol = 74
 
 // network is what the kernel's network stack has of the interface.
 type network struct {
@@ -154,7 +154,7 @@ func ownRoutes(h *netlink.Handle) ([]netlink.Route, error) {
 	var err error
 	// The kernel says when the table changed under the dump.
 	for range 5 {
-		routes, err = h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_MAIN},
+		routes, err = h.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: RouteProtocol, Table: unix.RT_TABLE_MAIN},
 			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
 			break
@@ -163,7 +163,7 @@ func ownRoutes(h *netlink.Handle) ([]netlink.Route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
-	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Protocol != routeProtocol || r.Table != unix.RT_TABLE_MAIN }), nil
+	return slices.DeleteFunc(routes, func(r netlink.Route) bool { return r.Protocol != RouteProtocol || r.Table != unix.RT_TABLE_MAIN }), nil
 }
 
 // routeText names a route of our protocol in the form of network.routes.

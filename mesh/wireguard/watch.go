@@ -144,7 +144,7 @@ func (w *watched) concernsRoute(data []byte) bool {
 		return false
 	}
 	message := nl.DeserializeRtMsg(data)
-	if message.Protocol == routeProtocol {
+	if message.Protocol == RouteProtocol {
 		return true
 	}
 	attributes := data[unix.SizeofRtMsg:]
