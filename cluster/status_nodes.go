@@ -69,6 +69,7 @@ func nodeStatus(in StatusInput, n Node, replicas int) NodeStatus {
 	if removed {
 		reasons = append(reasons, "a signed commit removes it: it leaves once a leader has taken that up")
 	}
+	reasons = append(reasons, brokenPairs(in, s)...)
 	s.Reason = joinReasons(reasons...)
 	return s
 }
@@ -83,12 +84,14 @@ func (s *NodeStatus) addSoft(in StatusInput) (soft *NodeSoft, refusal string) {
 			s.CPUPressure, s.MemoryPressure = heard.CPUPressure, heard.MemoryPressure
 			s.Accepted, s.Index = hashText(heard.Commit), &heard.Index
 			s.HeartbeatAge, s.ClockOffset = seconds(heard.Age), seconds(heard.ClockOffset)
+			s.addMesh(heard.Mesh)
 			refusal = refuses(heard.Claim, heard.Refusal)
 		}
 	}
 	if s.Name == in.Soft.Node {
 		index := in.Snapshot.Index()
 		s.Index = &index
+		s.addMesh(in.Soft.Mesh)
 		if v := in.View; v != nil {
 			s.Accepted, refusal = hashText(v.Commit), refuses(v.Claim, v.RefusalText())
 		}

@@ -20,6 +20,8 @@ import (
 // Config is /etc/jaco/jacod.yaml: what one machine needs to know before it can
 // learn the rest from git. A missing file means the defaults.
 type Config struct {
+	// Path is the file that all of this was read from; "" where none was named.
+	Path string `yaml:"-"`
 	// Name of the node, [a-z0-9][a-z0-9-]*. Default: the host name's first label.
 	Name string `yaml:"name"`
 	// DataDir holds the node's keys, log, trust store and mirror. Default /var/lib/jaco.

@@ -34,6 +34,9 @@ type daemon struct {
 	joins   chan joinJob
 	member  atomic.Pointer[member] // nil before there is a cluster
 	address string                 // host:port that other nodes reach
+	// routes names the routes of this host that overlap with a prefix, and are not
+	// JACO's own; nil: none do.
+	routes func(netip.Prefix) ([]string, error)
 }
 
 func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {

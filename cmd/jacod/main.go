@@ -64,6 +64,9 @@ func newRoot() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("config") {
+				config.Path = file
+			}
 			clock, err := newClock(clockOffset)
 			if err != nil {
 				return err
