@@ -24,9 +24,10 @@ const (
 
 // Prober finds out how well peers are reached.
 type Prober interface {
-	// Probe asks all targets at once, and returns what it found of each, in their
-	// order. It takes a few seconds at most.
-	Probe(ctx context.Context, targets []Target) ([]Probe, error)
+	// Probe asks all targets at once, with small packets and with such as mtu
+	// allows (bytes), and returns what it found of each, in their order. It takes a
+	// few seconds at most.
+	Probe(ctx context.Context, targets []Target, mtu int) ([]Probe, error)
 }
 
 // Target is a peer to probe.
@@ -68,18 +69,18 @@ func (m *Mesh) diagnose(ctx context.Context) {
 			continue
 		case <-timer.C:
 		}
-		if targets := m.targets.Load(); targets != nil {
-			m.examine(ctx, *targets)
+		if targets, mtu := m.targets.Load(), m.currentMTU(); targets != nil && mtu > 0 {
+			m.examine(ctx, *targets, mtu)
 		}
 		timer.Reset(probeEvery)
 	}
 }
 
 // examine is one round.
-func (m *Mesh) examine(ctx context.Context, targets []Target) {
+func (m *Mesh) examine(ctx context.Context, targets []Target, mtu int) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	probes, err := m.deps.Prober.Probe(ctx, targets)
+	probes, err := m.deps.Prober.Probe(ctx, targets, mtu)
 	if err != nil {
 		m.deps.Logger.Warn("cannot probe the other nodes", "error", err)
 	}

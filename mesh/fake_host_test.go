@@ -221,7 +221,7 @@ func (f fakeDNS) Status() dns.Status {
 
 type fakeProber struct{ *fakeHost }
 
-func (f fakeProber) Probe(_ context.Context, targets []Target) ([]Probe, error) {
+func (f fakeProber) Probe(_ context.Context, targets []Target, mtu int) ([]Probe, error) {
 	var names []string
 	var out []Probe
 	f.mu.Lock()
@@ -230,7 +230,7 @@ func (f fakeProber) Probe(_ context.Context, targets []Target) ([]Probe, error) 
 		out = append(out, f.probes[t.Name])
 	}
 	f.mu.Unlock()
-	f.log("probe %s", strings.Join(names, " "))
+	f.log("probe with %d bytes %s", mtu, strings.Join(names, " "))
 	return out, nil
 }
 

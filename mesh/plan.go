@@ -90,7 +90,7 @@ func buildHost(state *cluster.EdgeState, local Local) (Plan, error) {
 	plan := Plan{
 		WireGuard: wireguard.Config{
 			Interface: local.Interface, Mode: local.Mode, PrivateKey: local.Key, Port: local.Port,
-			Address: self.Address, MTU: local.MTU,
+			Address: self.Address, MTU: local.MTU, Pool: state.Pool,
 		},
 		Firewall: firewall.Config{Mesh: local.Interface, MeshAddress: self.Address, Pool: state.Pool},
 		Bridge:   bridge.Config{Cluster: state.Cluster, Mesh: local.Interface, MTU: local.MTU},

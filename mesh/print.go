@@ -13,9 +13,9 @@ import (
 func (p Plan) String() string {
 	var b strings.Builder
 	w := p.WireGuard
-	fmt.Fprintf(&b, "wireguard %s %s port %d address %s mtu %d\n", w.Interface, w.Mode, w.Port, w.Address, w.MTU)
+	fmt.Fprintf(&b, "wireguard %s %s port %d address %s mtu %d pool %s\n", w.Interface, w.Mode, w.Port, w.Address, w.MTU, w.Pool)
 	for _, peer := range w.Peers {
-		fmt.Fprintf(&b, "\tpeer %s %x at %s allowed %s\n", peer.Name, peer.PublicKey[:4], peer.Endpoint, join(peer.Allowed))
+		fmt.Fprintf(&b, "\tpeer %s %s at %s allowed %s\n", peer.Name, peer.PublicKey, peer.Endpoint, join(peer.Allowed))
 	}
 	printFirewall(&b, p.Firewall)
 	fmt.Fprintf(&b, "bridges of %s mtu %d\n", p.Bridge.Cluster, p.Bridge.MTU)

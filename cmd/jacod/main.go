@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.Flags().StringVar(&file, "config", DefaultConfigFile, "the configuration file")
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(newEdgeCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
