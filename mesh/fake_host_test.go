@@ -43,6 +43,7 @@ type fakeHost struct {
 	watchers                      map[string]chan error // end a watch
 	block                         chan struct{}         // holds up Bridges.Set while there is one
 	memories                      []Memory
+	hold                          map[uint64]chan struct{} // holds up the Firewall.Set of that number
 }
 
 func newFakeHost() *fakeHost {
@@ -132,6 +133,11 @@ type fakeFirewall struct{ *fakeHost }
 func (f fakeFirewall) Set(_ context.Context, c firewall.Config) (FirewallResult, error) {
 	f.mu.Lock()
 	f.generation++
+	if hold := f.hold[f.generation]; hold != nil {
+		f.mu.Unlock()
+		<-hold
+		f.mu.Lock()
+	}
 	r := FirewallResult{Generation: f.generation, Drift: f.drift}
 	err := f.firewallErr
 	if err == nil {

@@ -299,6 +299,29 @@ func TestMovedSlice(t *testing.T) {
 	})
 }
 
+// TestReadBackAfterBridges wants a network that is there already, as after a
+// restart of the edge, ready only once its rules were read back after the look
+// at its bridge.
+func TestReadBackAfterBridges(t *testing.T) {
+	inBubble(t, "", Memory{}, func(tr *trial) {
+		hold := make(chan struct{})
+		tr.set(func(h *fakeHost) {
+			h.bridges = []string{"back=10.64.16.32/28"}
+			h.hold = map[uint64]chan struct{}{2: hold}
+		})
+		tr.mesh.Update(only(shop(), "back"))
+		tr.pass(900 * time.Millisecond)
+		if r := tr.mesh.Report(); r.Networks[0].Ready || r.Networks[0].Reason != "its firewall was not read back yet" || r.Applied != 0 {
+			t.Errorf("before the firewall is read back the report is %+v", r)
+		}
+		close(hold)
+		synctest.Wait()
+		if r := tr.mesh.Report(); !r.Networks[0].Ready || r.Applied != 40 {
+			t.Errorf("after it the report is %+v", r)
+		}
+	})
+}
+
 // TestWatchFails wants a watch that fails begun anew, and a look at what was
 // missed.
 func TestWatchFails(t *testing.T) {
