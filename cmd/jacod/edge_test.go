@@ -198,7 +198,7 @@ func TestEdgeFeed(t *testing.T) {
 
 	second := dialEdge(t, socket)
 	awaitReport(t, second, applied(7)) // without a word from this feeder
-	for { // what was under way still comes, and then the end
+	for {                              // what was under way still comes, and then the end
 		if _, err := stream.Recv(); err != nil {
 			break
 		}
