@@ -268,6 +268,8 @@ func (w *worker) do(ctx context.Context, o order) (a answer, err error) {
 		a.Findings, err = (&Prober{Interface: o.Name}).Round(ctx, o.Targets, o.Count)
 	case "meddle":
 		err = meddle(o)
+	case "tick":
+		w.device.memoryTick = o.Duration
 	case "rss":
 		a.Count, err = rss()
 	case "listen":

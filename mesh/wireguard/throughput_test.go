@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 )
@@ -59,6 +60,38 @@ func pump(address string, mib int) error {
 	}
 	_, err = io.ReadFull(c, chunk[:1])
 	return err
+}
+
+// TestMemoryComesBack: after traffic, wireguard-go's packet buffers go back to
+// the kernel.
+func TestMemoryComesBack(t *testing.T) {
+	m := newMesh(t, 2, Userspace)
+	m.nodes[1].must(order{Do: "tick", Duration: 500 * time.Millisecond})
+	m.set(0)
+	m.set(1)
+	m.reach(0, 1, 10*time.Second)
+	to := m.hosts[1].start()
+	address := net.JoinHostPort(m.configs[1].Address.String(), "9000")
+	to.must(order{Do: "sink", Address: address})
+	var done sync.WaitGroup
+	for range 3 {
+		from := m.hosts[0].start()
+		done.Go(func() {
+			if a := from.tell(order{Do: "pump", Address: address, Count: burst}); a.Error != "" {
+				t.Error(a.Error)
+			}
+		})
+	}
+	done.Wait()
+	const limit = 80 << 10 // KiB, of a program with a test in it
+	peak, now := m.nodes[1].must(order{Do: "rss"}).Count, 0
+	if err := until(20*time.Second, func() bool {
+		now = m.nodes[1].must(order{Do: "rss"}).Count
+		return now < limit
+	}); err != nil {
+		t.Errorf("the receiver had %d KiB after the traffic, and still %d: %v", peak, now, err)
+	}
+	t.Logf("%d KiB after the traffic, then %d", peak, now)
 }
 
 // BenchmarkThroughput and BenchmarkThroughputPlain are the two sides of the
