@@ -19,12 +19,21 @@ import (
 
 const netnsDir = "/run/netns"
 
-// NetNS names a network namespace under /run/netns; the empty name is the
-// host's own network.
+// NetNS names a network namespace under /run/netns, or is the path of its file;
+// the empty name is the host's own network.
 type NetNS string
 
+// NetNSOf is the network namespace of a process, for as long as the process
+// lives: that of a container, by the process id that the engine tells.
+func NetNSOf(pid int) NetNS { return NetNS(fmt.Sprintf("/proc/%d/ns/net", pid)) }
+
 // path is the namespace's file.
-func (n NetNS) path() string { return filepath.Join(netnsDir, string(n)) }
+func (n NetNS) path() string {
+	if filepath.IsAbs(string(n)) {
+		return string(n)
+	}
+	return filepath.Join(netnsDir, string(n))
+}
 
 func (n NetNS) create(ctx context.Context) error {
 	if _, err := output(exec.CommandContext(ctx, "ip", "netns", "add", string(n))); err != nil {
@@ -35,11 +44,7 @@ func (n NetNS) create(ctx context.Context) error {
 
 // ip runs one ip(8) command, written as on a command line, in the namespace.
 func (n NetNS) ip(ctx context.Context, line string) error {
-	args := strings.Fields(line)
-	if n != "" {
-		args = append([]string{"-n", string(n)}, args...)
-	}
-	_, err := output(exec.CommandContext(ctx, "ip", args...))
+	_, err := output(n.Command(ctx, "ip", strings.Fields(line)...))
 	return err
 }
 

@@ -260,7 +260,7 @@ func nothingLeft(t *testing.T, id string, before facts) {
 		t.Errorf("machine changed (-before +after):\n%s", diff)
 	}
 	for _, pattern := range []string{
-		"/run/netns/" + id + "*", filepath.Join(os.TempDir(), id+"*"), "/sys/fs/cgroup/" + id + "*", "/sys/fs/cgroup/*/" + id + "*",
+		"/var/run/wireguard/j" + strings.ReplaceAll(strings.TrimPrefix(id, "jaco-"), "-", "") + "*", "/run/netns/" + id + "*", filepath.Join(os.TempDir(), id+"*"), "/sys/fs/cgroup/" + id + "*", "/sys/fs/cgroup/*/" + id + "*",
 	} {
 		left, err := filepath.Glob(pattern)
 		if err != nil || left != nil {
