@@ -165,7 +165,7 @@ type Details struct {
 		Labels map[string]string
 	}
 	NetworkSettings struct {
-		Networks map[string]struct{ IPAddress string }
+		Networks map[string]struct{ IPAddress, Gateway string }
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,8 +37,9 @@ func (a Arrival) String() string {
 
 // Tap watches a namespace.
 type Tap struct {
-	file *os.File
-	done chan struct{}
+	file    *os.File
+	done    chan struct{}
+	closing atomic.Bool
 
 	mu     sync.Mutex // guards the fields below
 	missed uint32
@@ -77,6 +79,7 @@ func Listen(ns rig.NetNS, see func(Arrival)) (*Tap, error) {
 // Close ends the tap. It says what kept it from seeing everything.
 func (t *Tap) Close() error {
 	t.count()
+	t.closing.Store(true)
 	err := t.file.Close()
 	<-t.done
 	t.mu.Lock()
@@ -120,7 +123,7 @@ func (t *Tap) read(see func(Arrival)) {
 			return !errors.Is(failed, unix.EAGAIN)
 		})
 		switch {
-		case errors.Is(err, os.ErrClosed):
+		case t.closing.Load():
 			return
 		case err != nil:
 			t.fail(err)
