@@ -37,8 +37,8 @@ func Marker(number uint64) []byte {
 	return binary.BigEndian.AppendUint64(bytes.Clone(magic), number)
 }
 
-// number finds a marker's; 0 is none.
-func numberIn(data []byte) uint64 {
+// Number finds a marker's; 0 is none.
+func Number(data []byte) uint64 {
 	at := bytes.Index(data, magic)
 	if at < 0 || len(data) < at+len(magic)+8 {
 		return 0

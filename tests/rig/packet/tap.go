@@ -177,7 +177,7 @@ func parse(data []byte) Arrival {
 	a.Protocol = Protocol(data[9])
 	a.Source, a.Destination = netip.AddrFrom4([4]byte(data[12:16])), netip.AddrFrom4([4]byte(data[16:20]))
 	body := data[header:]
-	a.Number = numberIn(body)
+	a.Number = Number(body)
 	first := binary.BigEndian.Uint16(data[6:])&0x1fff == 0
 	if first && (a.Protocol == TCP || a.Protocol == UDP) && len(body) >= 4 {
 		a.SourcePort, a.Port = binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])
