@@ -124,6 +124,27 @@ func (n NetNS) FreePort(ctx context.Context, host string) (int, error) {
 	return addr.Port, nil
 }
 
+// FreeUDPPort is FreePort for UDP.
+func (n NetNS) FreeUDPPort(ctx context.Context, host string) (port int, err error) {
+	err = n.Do(func() error {
+		conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		address, ok := conn.LocalAddr().(*net.UDPAddr)
+		if !ok {
+			return fmt.Errorf("%s is no UDP address", conn.LocalAddr())
+		}
+		port = address.Port
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return port, nil
+}
+
 // HTTPClient makes requests from inside the namespace. Connections are not
 // re-used: suites ask what answers now, not what answered before. A request
 // takes 10 s at most.
