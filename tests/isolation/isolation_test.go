@@ -89,7 +89,7 @@ func (f *trial) step(name string, run func(*trial)) {
 func (f *trial) isolated() {
 	f.t.Helper()
 	f.reached()
-	w := newWorld(f)
+	w := f.world()
 	defer w.close()
 	start := time.Now()
 	rig.Eventually(f.t, reachTime, "all that may pass to arrive", func(ctx context.Context) (bool, string) {
@@ -136,7 +136,7 @@ func (f *trial) publishedAnswers() {
 // during probes without a pause while one thing happens to a node.
 func during(f *trial, d stage.Disturbance) {
 	m := f.Follower()
-	w := newWorld(f)
+	w := f.world()
 	stop := w.goOn()
 	f.Check(d.Do(f.t.Context(), f.Cluster, m))
 	stage.Pass(f.t, time.Second)

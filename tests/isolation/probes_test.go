@@ -38,7 +38,7 @@ func (w *world) betweenContainers() []probe {
 func (w *world) spoofed(from, to *stage.Endpoint) map[string]netip.Addr {
 	sources := map[string]netip.Addr{
 		"a source outside": netip.MustParseAddr("192.0.2.1"),
-		"the LAN's source": w.f.Rig.LAN.Address,
+		"the LAN's source": w.rig.LAN.Address,
 	}
 	if len(from.Shared(to)) > 0 {
 		return sources
@@ -63,7 +63,7 @@ func (w *world) toHosts() []probe {
 	var probes []probe
 	for _, from := range w.endpoints {
 		targets := map[netip.Addr]string{gatewayOf(from): "its own gateway"}
-		for _, node := range w.f.Rig.Nodes {
+		for _, node := range w.rig.Nodes {
 			targets[node.Address] = "host " + node.Name
 		}
 		for _, other := range w.endpoints {
@@ -91,7 +91,7 @@ func (w *world) toHosts() []probe {
 }
 
 func (w *world) isLAN(address netip.Addr) bool {
-	for _, node := range w.f.Rig.Nodes {
+	for _, node := range w.rig.Nodes {
 		if node.Address == address {
 			return true
 		}
@@ -104,7 +104,7 @@ func (w *world) isLAN(address netip.Addr) bool {
 // own node, by any other bridge's address it must not.
 func (w *world) fromHosts() []probe {
 	var probes []probe
-	for _, node := range w.f.Rig.Nodes {
+	for _, node := range w.rig.Nodes {
 		sources := map[netip.Addr]string{node.Address: "its address in the LAN"}
 		for _, e := range w.endpoints {
 			if e.Node == node {
@@ -132,17 +132,17 @@ func (w *world) fromHosts() []probe {
 func (w *world) fromLAN() []probe {
 	var probes []probe
 	hardware := map[*rig.Node]func(packet.Packet) error{}
-	for _, node := range w.f.Rig.Nodes {
+	for _, node := range w.rig.Nodes {
 		address, err := node.Hardware()
-		w.f.Check(err)
+		w.check(err)
 		hardware[node] = func(p packet.Packet) error { return w.lan.SendTo(address, p) }
 		probes = append(probes, probe{ // the host's own services are its own business
-			what: "the LAN to host " + node.Name, send: hardware[node], from: w.f.Rig.LAN.Address, to: node.Address, port: hostPort,
+			what: "the LAN to host " + node.Name, send: hardware[node], from: w.rig.LAN.Address, to: node.Address, port: hostPort,
 			allowed: !node.Off(), only: packet.UDP,
 		})
 	}
 	for _, to := range w.endpoints {
-		sources := map[string]netip.Addr{"its own address": w.f.Rig.LAN.Address, "the gateway's": gatewayOf(to), "the node's": to.Node.Address}
+		sources := map[string]netip.Addr{"its own address": w.rig.LAN.Address, "the gateway's": gatewayOf(to), "the node's": to.Node.Address}
 		for _, other := range w.endpoints {
 			if other != to && len(other.Shared(to)) > 0 {
 				sources["the address of "+other.String()] = addressOf(other)

@@ -30,7 +30,7 @@ const (
 // other answers, so that what began in the window looks like an open connection
 // after it.
 func flushes(f *trial) {
-	w := newWorld(f)
+	w := f.world()
 	var longest time.Duration
 	for run := range flushRuns {
 		node := f.Rig.Nodes[run%len(f.Rig.Nodes)]
@@ -52,14 +52,14 @@ func flushes(f *trial) {
 
 // flush returns for how long packets passed, by the receivers' clock.
 func (w *world) flush(node *rig.Node) time.Duration {
-	w.f.t.Helper()
-	ctx := w.f.t.Context()
+	w.t.Helper()
+	ctx := w.t.Context()
 	stop := w.intrude(node)
-	stage.Pass(w.f.t, 200*time.Millisecond)
+	stage.Pass(w.t, 200*time.Millisecond)
 	w.judge() // nothing outside the window
 	before := time.Now()
 	if _, err := node.Run(ctx, "nft", "flush", "ruleset"); err != nil {
-		w.f.t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	after := time.Now()
 	// A flow that never stops passing is told below, not waited for.
@@ -72,12 +72,12 @@ func (w *world) flush(node *rig.Node) time.Duration {
 	})
 	stop()
 	if waited != nil {
-		w.f.t.Errorf("%s: %v", node.Name, waited)
+		w.t.Errorf("%s: %v", node.Name, waited)
 	}
 	first, last := time.Time{}, time.Time{}
 	for _, v := range w.allTaken() {
 		if v.at.Before(before) {
-			w.f.t.Errorf("before the flush %s was reached: %s", v.where, v.what)
+			w.t.Errorf("before the flush %s was reached: %s", v.where, v.what)
 			continue
 		}
 		if first.IsZero() || v.at.Before(first) {
@@ -97,8 +97,8 @@ func (w *world) flush(node *rig.Node) time.Duration {
 // intrude has a container of the node, and one of another node, send without a
 // pause to one of the node that they share no network with, until stop.
 func (w *world) intrude(node *rig.Node) (stop func()) {
-	w.f.t.Helper()
-	ctx, cancel := context.WithCancel(w.f.t.Context())
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
 	var to *stage.Endpoint
 	var from []*stage.Endpoint
 	for _, e := range w.endpoints {
@@ -112,7 +112,7 @@ func (w *world) intrude(node *rig.Node) (stop func()) {
 	done := make(chan struct{})
 	for _, e := range from {
 		conn, err := e.NetNS.DialContext(ctx, "udp4", netip.AddrPortFrom(addressOf(to), stage.EchoPort).String())
-		w.f.Check(err)
+		w.check(err)
 		go func() {
 			defer func() { _ = conn.Close(); done <- struct{}{} }()
 			tick := time.NewTicker(pace)

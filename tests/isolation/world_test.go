@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/jaco-sh/jaco/tests/rig"
@@ -41,7 +42,8 @@ type violation struct {
 // world is everybody who sends and everybody who counts. Containers that start
 // later are no part of it.
 type world struct {
-	f         *trial
+	t         *testing.T
+	rig       *rig.Rig
 	endpoints []*stage.Endpoint
 	senders   map[*stage.Endpoint]*packet.Sender
 	hosts     map[*rig.Node]*packet.Sender
@@ -57,30 +59,44 @@ type world struct {
 	passed     int
 }
 
-func newWorld(f *trial) *world {
+// world is that of the whole matrix, with every container.
+func (f *trial) world() *world {
 	f.t.Helper()
+	endpoints := f.Endpoints()
+	if want := len(deployments) * 2 * 3; len(endpoints) != want {
+		f.t.Fatalf("%d containers run, want %d", len(endpoints), want)
+	}
+	return newWorld(f.t, f.Rig, endpoints)
+}
+
+func newWorld(t *testing.T, r *rig.Rig, endpoints []*stage.Endpoint) *world {
+	t.Helper()
 	w := &world{
-		f: f, endpoints: f.Endpoints(), senders: map[*stage.Endpoint]*packet.Sender{}, hosts: map[*rig.Node]*packet.Sender{},
+		t: t, rig: r, endpoints: endpoints, senders: map[*stage.Endpoint]*packet.Sender{}, hosts: map[*rig.Node]*packet.Sender{},
 		attempts: make([]attempt, 1), arrived: map[uint64]bool{},
 	}
-	if want := len(deployments) * 2 * 3; len(w.endpoints) != want {
-		f.t.Fatalf("%d containers run, want %d", len(w.endpoints), want)
-	}
 	for _, e := range w.endpoints {
-		w.senders[e] = rig.Must[*packet.Sender](f.t)(packet.Open(e.NetNS))
-		w.taps = append(w.taps, rig.Must[*packet.Tap](f.t)(packet.Listen(e.NetNS, w.see(e))))
+		w.senders[e] = rig.Must[*packet.Sender](t)(packet.Open(e.NetNS))
+		w.taps = append(w.taps, rig.Must[*packet.Tap](t)(packet.Listen(e.NetNS, w.see(e))))
 	}
-	for _, node := range f.Rig.Nodes {
-		w.hosts[node] = rig.Must[*packet.Sender](f.t)(packet.Open(node.NetNS))
+	for _, node := range r.Nodes {
+		w.hosts[node] = rig.Must[*packet.Sender](t)(packet.Open(node.NetNS))
 		w.listenOn(node)
 	}
-	w.lan = rig.Must[*packet.Sender](f.t)(packet.OpenLink(f.Rig.LAN.NetNS, "br0"))
+	w.lan = rig.Must[*packet.Sender](t)(packet.OpenLink(r.LAN.NetNS, "br0"))
 	return w
+}
+
+func (w *world) check(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // close ends taps and senders; a tap that missed something fails the test.
 func (w *world) close() {
-	w.f.t.Helper()
+	w.t.Helper()
 	var errs error
 	for _, tap := range w.taps {
 		errs = errors.Join(errs, tap.Close())
@@ -92,7 +108,7 @@ func (w *world) close() {
 		errs = errors.Join(errs, l.Close())
 	}
 	w.listening.Wait()
-	w.f.Check(errs)
+	w.check(errs)
 }
 
 // see judges what arrives at a container: by its number, and by its source. What
@@ -150,10 +166,10 @@ func (w *world) violate(where, what string, at time.Time) {
 
 // listenOn stands for a service of the host that listens on all of its addresses.
 func (w *world) listenOn(node *rig.Node) {
-	w.f.t.Helper()
+	w.t.Helper()
 	var conn net.PacketConn
-	w.f.Check(node.NetNS.Do(func() (err error) {
-		conn, err = (&net.ListenConfig{}).ListenPacket(w.f.t.Context(), "udp4", fmt.Sprintf(":%d", hostPort))
+	w.check(node.NetNS.Do(func() (err error) {
+		conn, err = (&net.ListenConfig{}).ListenPacket(w.t.Context(), "udp4", fmt.Sprintf(":%d", hostPort))
 		return err
 	}))
 	w.listeners = append(w.listeners, conn)
@@ -267,7 +283,7 @@ func (w *world) missing(expected []sent) string {
 // goOn repeats rounds until the returned function is called, which says how many
 // there were.
 func (w *world) goOn() (stop func() int) {
-	ctx, cancel := context.WithCancel(w.f.t.Context())
+	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan int)
 	go func() {
 		rounds := 0
@@ -285,9 +301,9 @@ func (w *world) goOn() (stop func() int) {
 
 // judge fails the test for what arrived and must not have.
 func (w *world) judge() {
-	w.f.t.Helper()
+	w.t.Helper()
 	for _, v := range w.taken() {
-		w.f.t.Errorf("%s was reached: %s", v.where, v.what)
+		w.t.Errorf("%s was reached: %s", v.where, v.what)
 	}
 }
 
@@ -317,7 +333,7 @@ func (w *world) String() string {
 // names asks in every container for every service of every other network, and
 // for nothing that may be known an address may be told.
 func (w *world) names(ctx context.Context) {
-	w.f.t.Helper()
+	w.t.Helper()
 	for _, from := range w.endpoints {
 		for _, to := range w.endpoints {
 			if len(from.Shared(to)) > 0 || to.Slot != 1 {
@@ -326,7 +342,7 @@ func (w *world) names(ctx context.Context) {
 			for _, server := range []netip.AddrPort{reach.Embedded, netip.AddrPortFrom(gatewayOf(from), 53)} {
 				got, err := reach.Resolve(ctx, from.NetNS, server, to.Service+"."+to.Deployment)
 				if len(got) > 0 {
-					w.f.t.Errorf("%s finds %s by name at %s: %v, %v", from, to, server, got, err)
+					w.t.Errorf("%s finds %s by name at %s: %v, %v", from, to, server, got, err)
 				}
 			}
 		}
