@@ -45,10 +45,10 @@ func (u *upstream) start() {
 	var packets net.PacketConn
 	var listener net.Listener
 	err := u.lan.NetNS.Do(func() (err error) {
-		if packets, err = net.ListenPacket("udp4", u.address.String()); err != nil { //nolint:noctx // the server closes it
+		if packets, err = net.ListenPacket("udp4", u.address.String()); err != nil {
 			return err
 		}
-		listener, err = net.Listen("tcp4", u.address.String()) //nolint:noctx // likewise
+		listener, err = net.Listen("tcp4", u.address.String())
 		return err
 	})
 	if err != nil {

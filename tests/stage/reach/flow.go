@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -72,16 +73,11 @@ func (f *Flow) receive() {
 	data := make([]byte, 128)
 	for {
 		n, err := f.conn.Read(data)
-		if nerr, ok := err.(net.Error); ok && nerr.Timeout() {
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil && n == 0 {
-			if _, ok := err.(*net.OpError); ok && !errors.Is(err, net.ErrClosed) {
-				continue // a refusal by ICMP
-			}
-			return
-		}
-		if n >= 8 {
+		// Other errors are refusals by ICMP, of one datagram.
+		if err == nil && n >= 8 {
 			f.mu.Lock()
 			f.answered[binary.BigEndian.Uint64(data)] = time.Now()
 			f.mu.Unlock()

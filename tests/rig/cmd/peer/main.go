@@ -117,7 +117,7 @@ func serve(ctx context.Context) error {
 	}
 	cancel()
 	for range 2 {
-		<-ended
+		_ = <-ended // they were told to end
 	}
 	return err
 }
