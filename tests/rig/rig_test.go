@@ -145,7 +145,15 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const sockets = "/var/run/wireguard"
+	if err := os.MkdirAll(sockets, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, node := range r.Nodes {
+		// What an edge that was killed leaves.
+		if err := os.WriteFile(filepath.Join(sockets, node.WireGuard+".sock"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := node.Start(ctx, rig.ProcConfig{Name: "lost", Path: "sleep", Args: []string{"1000"}}); err != nil {
 			t.Fatal(err)
 		}

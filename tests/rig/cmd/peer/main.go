@@ -117,7 +117,9 @@ func serve(ctx context.Context) error {
 	}
 	cancel()
 	for range 2 {
-		_ = <-ended // they were told to end
+		if late := <-ended; !errors.Is(late, net.ErrClosed) && !errors.Is(late, http.ErrServerClosed) {
+			err = errors.Join(err, late)
+		}
 	}
 	return err
 }
