@@ -53,10 +53,19 @@ func TestOpenNode(t *testing.T) {
 	} {
 		found := false
 		for _, v := range seen {
-			found = found || strings.Contains(v.what, way)
+			// The echo of a datagram comes from who was sent it.
+			found = found || strings.Contains(v.what, way) && v.seen == v.from
 		}
 		if !found {
 			t.Errorf("nothing arrived of: %s", way)
+		}
+	}
+	for _, v := range seen {
+		spoofed := strings.Contains(v.what, "source") && v.seen == v.from
+		for _, e := range endpoints {
+			if spoofed && strings.Contains(v.what, " "+e.String()+" to ") && v.seen == addressOf(e) {
+				t.Errorf("the sender's own address is no spoofed one: %s", v.what)
+			}
 		}
 	}
 	t.Logf("%s, %d that must not", w, len(seen))

@@ -122,7 +122,7 @@ func (w *world) intrude(node *rig.Node) (stop func()) {
 				case <-ctx.Done():
 					return
 				case <-tick.C:
-					_, _ = conn.Write(packet.Marker(w.attemptOf(e.String()+" to "+to.String(), false)))
+					_, _ = conn.Write(packet.Marker(w.attemptOf(e.String()+" to "+to.String(), addressOf(e), false)))
 				}
 			}
 		}()

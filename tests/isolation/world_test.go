@@ -28,8 +28,8 @@ var pool = netip.MustParsePrefix("10.64.0.0/10")
 // attempt is one packet that was sent, and whether it may arrive.
 type attempt struct {
 	what    string
+	from    netip.Addr
 	allowed bool
-	at      time.Time
 }
 
 // violation is a packet that arrived and must not.
@@ -37,6 +37,8 @@ type violation struct {
 	where string
 	what  string
 	at    time.Time
+	// from is the source that was meant to be seen, seen the one that was.
+	from, seen netip.Addr
 }
 
 // world is everybody who sends and everybody who counts. Containers that start
@@ -155,7 +157,7 @@ func (w *world) take(where string, a packet.Arrival) {
 		w.passed++
 		return
 	}
-	w.violations = append(w.violations, violation{where: where, what: sent.what + ": " + a.String(), at: a.At})
+	w.violations = append(w.violations, violation{where: where, what: sent.what + ": " + a.String(), at: a.At, from: sent.from, seen: a.Source})
 }
 
 func (w *world) violate(where, what string, at time.Time) {
@@ -193,10 +195,10 @@ func (w *world) listenOn(node *rig.Node) {
 }
 
 // attemptOf numbers a packet.
-func (w *world) attemptOf(what string, allowed bool) uint64 {
+func (w *world) attemptOf(what string, from netip.Addr, allowed bool) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.attempts = append(w.attempts, attempt{what: what, allowed: allowed, at: time.Now()})
+	w.attempts = append(w.attempts, attempt{what: what, from: from, allowed: allowed})
 	return uint64(len(w.attempts) - 1)
 }
 
@@ -227,7 +229,7 @@ func (w *world) try(p probe) []sent {
 			continue
 		}
 		what := fmt.Sprintf("%s %s, %s > %s", protocol, p.what, p.from, p.to)
-		number := w.attemptOf(what, p.allowed)
+		number := w.attemptOf(what, p.from, p.allowed)
 		err := p.send(packet.Packet{Protocol: protocol, Source: p.from, Destination: p.to, Port: p.port, SourcePort: uint16(20000 + number%20000), Number: number})
 		// What the kernel refuses to send does not arrive; only what may pass is
 		// waited for.
