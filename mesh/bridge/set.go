@@ -129,6 +129,13 @@ func (p *pass) remove(ctx context.Context, n *network.Network) (users string, er
 		p.present = slices.DeleteFunc(p.present, func(other network.Network) bool { return other.ID == n.ID })
 		p.result.Changed = true
 		p.logger.Info("network removed", "network", n.Name, "subnet", subnetsText(n))
+		// The engine (20.10) finds its bridge by the link's index, and leaves one that
+		// was made in the place of its own.
+		if bridge := bridgeOf(n); strings.HasPrefix(bridge, interfacePrefix) {
+			if err := clearLink(bridge); err != nil {
+				p.logger.Warn("the bridge of a network that was removed stays", "network", n.Name, "error", err)
+			}
+		}
 		return "", nil
 	case cerrdefs.IsPermissionDenied(err), cerrdefs.IsConflict(err): // "has active endpoints"
 		return p.users(ctx, n), nil
@@ -289,11 +296,6 @@ func (b *Bridges) CleanUp(ctx context.Context, cluster string) error {
 			err = fmt.Errorf("in use by %s", users)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("network %s: %w", n.Name, err))
-			continue
-		}
-		// The engine leaves a link that it did not make itself.
-		if err := clearLink(Interface(n.Name)); err != nil {
 			errs = append(errs, fmt.Errorf("network %s: %w", n.Name, err))
 		}
 	}

@@ -105,3 +105,7 @@ func (h *HeldTable) Release() error {
 	}
 	return nil
 }
+
+// PathVariable is "PATH=…" for a process that must write to the same packet
+// filter as the engine.
+func (e *Engine) PathVariable() string { return e.path() }
