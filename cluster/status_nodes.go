@@ -69,6 +69,9 @@ func nodeStatus(in StatusInput, n Node, replicas int) NodeStatus {
 	if removed {
 		reasons = append(reasons, "a signed commit removes it: it leaves once a leader has taken that up")
 	}
+	if f := s.Firewall; f != nil && !f.Ready && n.State != NodeDown && f.Reason != "" && !strings.Contains(n.Reason, f.Reason) {
+		reasons = append(reasons, "no container starts: "+f.Reason) // it is recorded once it lasts
+	}
 	reasons = append(reasons, brokenPairs(in, s)...)
 	s.Reason = joinReasons(reasons...)
 	return s

@@ -70,7 +70,7 @@ func (d *daemon) Run(ctx context.Context) error {
 		socket.Close()
 		return err
 	}
-	handler := newHTTPHandler(probe{name: d.config.Name, version: version, status: d.status, ready: d.notReady, webhook: webhook})
+	handler := newHTTPHandler(probe{name: d.config.Name, version: version, status: d.status, ready: d.notReady, repairs: d.repairs, webhook: webhook})
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.control.Serve(ctx, socket) })
@@ -155,6 +155,15 @@ func (d *daemon) status() *cluster.Status {
 		return nil
 	}
 	return (&answers{member: m}).Status()
+}
+
+// repairs is how many repairs of the mesh this process recorded.
+func (d *daemon) repairs() uint64 {
+	m := d.member.Load()
+	if m == nil {
+		return 0
+	}
+	return m.feed.repaired()
 }
 
 // notReady says why this node cannot run replicas; "" when it can.

@@ -27,14 +27,15 @@ type Options struct {
 // Device keeps one interface. It is safe for concurrent use; one process has
 // one Device for an interface.
 type Device struct {
-	logger *slog.Logger
-	name   string
-	tasks  sync.WaitGroup // greetings
+	logger     *slog.Logger
+	memoryTick time.Duration  // the constant, but in a test
+	tasks      sync.WaitGroup // greetings
 
 	// watched is what Watch compares events with; nil before the first Set.
 	watched atomic.Pointer[watched]
 
 	mu       sync.Mutex // guards the fields below
+	name     string
 	handle   *netlink.Handle
 	client   *wgctrl.Client
 	user     *userspace // nil in kernel mode
@@ -92,7 +93,7 @@ func New(options Options) *Device {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Device{logger: logger, name: options.Interface}
+	return &Device{logger: logger, name: options.Interface, memoryTick: memoryTick}
 }
 
 // Set makes the interface as config says, whatever is there now, and says what
@@ -273,7 +274,7 @@ func (d *Device) Close() error {
 func (d *Device) release() error {
 	var errs []error
 	if d.user != nil {
-		errs = append(errs, d.user.close())
+		d.user.close()
 		d.user = nil
 	}
 	if d.client != nil {

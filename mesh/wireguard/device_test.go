@@ -419,12 +419,12 @@ func TestThousandPeers(t *testing.T) {
 	less.Peers = c.Peers[:999]
 	one := m.nodes[0].must(order{Do: "set", Config: less})
 	read := m.nodes[0].must(order{Do: "read"})
-	t.Logf("first %s, again %s, one less %s, read %s, memory %d KiB", first.Took, again.Took, one.Took, read.Took, m.nodes[0].must(order{Do: "rss"}).Count)
+	t.Logf("first %s, again %s, one less %s, read %s, heap %d KiB", first.Took, again.Took, one.Took, read.Took, m.nodes[0].must(order{Do: "heap"}).Count)
 	if !first.Result.Changed || again.Result.Changed || !one.Result.Changed || len(read.Status.Peers) != 999 {
 		t.Errorf("changed %t, %t, %t; repaired %d; %d peers", first.Result.Changed, again.Result.Changed, one.Result.Changed, len(again.Result.Repaired), len(read.Status.Peers))
 	}
-	// Five times the budget, for a shared machine and the race detector.
-	if limit := 1500 * time.Millisecond; first.Took > limit || again.Took > limit {
+	// Ten times the budget, for a shared machine and the race detector.
+	if limit := 3000 * time.Millisecond; first.Took > limit || again.Took > limit {
 		t.Errorf("took %s and %s", first.Took, again.Took)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -175,7 +176,10 @@ func (c *child) end() {
 	if !c.ended {
 		c.ended = true
 		c.input.Close()
-		c.cmd.Wait()
+		// The race detector's findings in a child are in its status.
+		if err := c.cmd.Wait(); err != nil {
+			c.t.Errorf("a child ended badly: %v", err)
+		}
 	}
 }
 
@@ -268,8 +272,10 @@ func (w *worker) do(ctx context.Context, o order) (a answer, err error) {
 		a.Findings, err = (&Prober{Interface: o.Name}).Round(ctx, o.Targets, o.Count)
 	case "meddle":
 		err = meddle(o)
-	case "rss":
-		a.Count, err = rss()
+	case "tick":
+		w.device.memoryTick = o.Duration
+	case "heap":
+		a.Count = heap()
 	case "listen":
 		err = w.flow.listen(o.Address)
 	case "flow":
@@ -304,13 +310,12 @@ func until(limit time.Duration, condition func() bool) error {
 	return nil
 }
 
-func rss() (int, error) {
-	data, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, err
-	}
-	pages, err := strconv.Atoi(strings.Fields(string(data))[1])
-	return pages * os.Getpagesize() >> 10, err
+// heap is the memory that the runtime holds for objects, KiB: what it gave back
+// to the kernel is not in it.
+func heap() int {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int((m.HeapSys - m.HeapReleased) >> 10)
 }
 
 // flow is one TCP connection that carries a byte to and fro.

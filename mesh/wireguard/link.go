@@ -44,9 +44,7 @@ func (d *Device) ensureLink(ctx context.Context, config *Config, found *network,
 func (d *Device) chooseLink(ctx context.Context, config *Config, found *network, result *Result) (made bool, err error) {
 	name := config.Interface
 	if d.user != nil && (found.index != d.user.index || d.user.ended() || config.Mode == Kernel) {
-		if err := d.user.close(); err != nil {
-			return false, err
-		}
+		d.user.close()
 		d.user = nil
 		if *found, err = readNetwork(d.handle, name); err != nil {
 			return false, err
@@ -86,7 +84,7 @@ func (d *Device) chooseLink(ctx context.Context, config *Config, found *network,
 
 func (d *Device) makeUserspace(ctx context.Context, config *Config, result *Result) (err error) {
 	// It outlives this Set: Close ends it.
-	d.user, err = startUserspace(context.WithoutCancel(ctx), config.Interface, result.MTU, d.handle, d.logger)
+	d.user, err = d.startUserspace(context.WithoutCancel(ctx), config.Interface, result.MTU)
 	return err
 }
 

@@ -114,7 +114,7 @@ func (p *Prober) Round(ctx context.Context, targets []Target, mtu int) (findings
 	if err != nil {
 		return nil, err
 	}
-	defer socket.Close()
+	defer func() { err = errors.Join(err, socket.Close()) }()
 	echoes := make([]*echo, 0, 2*len(targets))
 	for i := range targets {
 		echoes = append(echoes, &echo{target: &targets[i], size: min(smallProbe, mtu)}, &echo{target: &targets[i], size: mtu})

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,17 +93,31 @@ func TestLadder(t *testing.T) {
 func TestRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var mu sync.Mutex // guards what follows
 		var begun []time.Duration
-		start, mtu, found := time.Now(), 0, 0
+		mtu, found := 0, 0
 		var fail error
+		locked := func(do func()) {
+			mu.Lock()
+			defer mu.Unlock()
+			do()
+		}
 		r := NewRounds(Rounds{
 			Round: func(_ context.Context, targets []Target, mtu int) ([]Finding, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				begun = append(begun, time.Since(start))
 				return []Finding{{Name: targets[0].Name, MTU: mtu}}, fail
 			},
-			Targets: func() ([]Target, int) { return []Target{{Name: "n2"}}, mtu },
+			Targets: func() ([]Target, int) {
+				mu.Lock()
+				defer mu.Unlock()
+				return []Target{{Name: "n2"}}, mtu
+			},
 			Found: func(findings []Finding, mtu int) {
-				if found++; len(findings) != 1 || findings[0].MTU != mtu {
+				locked(func() { found++ })
+				if len(findings) != 1 || findings[0].MTU != mtu {
 					t.Errorf("%+v", findings)
 				}
 			},
@@ -112,21 +127,23 @@ func TestRounds(t *testing.T) {
 		expect := func(rounds, founds int, last time.Duration) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if len(begun) != rounds || found != founds || rounds > 0 && begun[rounds-1] != last {
 				t.Errorf("rounds at %v, found %d times", begun, found)
 			}
 		}
 		expect(0, 0, 0) // there is no interface yet
-		mtu = 1420
+		locked(func() { mtu = 1420 })
 		<-time.After(RoundInterval)
 		expect(1, 1, RoundInterval)
 		<-time.After(time.Second)
 		r.Ask()
 		expect(2, 2, RoundInterval+time.Second)
-		fail = errors.New("no")
+		locked(func() { fail = errors.New("no") })
 		<-time.After(RoundInterval)
 		expect(3, 2, 2*RoundInterval)
-		fail = nil
+		locked(func() { fail = nil })
 		// One is taken at once, all others are one more.
 		for range 5 {
 			r.Ask()

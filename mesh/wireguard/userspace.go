@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,8 +44,8 @@ type userspace struct {
 }
 
 // startUserspace makes the interface and what works it. ctx is the time of its
-// life.
-func startUserspace(ctx context.Context, name string, mtu int, h *netlink.Handle, logger *slog.Logger) (*userspace, error) {
+// life. The caller holds the lock.
+func (d *Device) startUserspace(ctx context.Context, name string, mtu int) (*userspace, error) {
 	if err := socketFree(ctx, name); err != nil {
 		return nil, err
 	}
@@ -61,7 +60,7 @@ func startUserspace(ctx context.Context, name string, mtu int, h *netlink.Handle
 	case err != nil:
 		return nil, fmt.Errorf("make interface %s: %w", name, err)
 	}
-	link, err := h.LinkByName(name)
+	link, err := d.handle.LinkByName(name)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find interface %s: %w", name, err), wire.Close())
 	}
@@ -70,13 +69,15 @@ func startUserspace(ctx context.Context, name string, mtu int, h *netlink.Handle
 	u.device = device.NewDevice(wire, conn.NewDefaultBind(), &device.Logger{
 		Verbosef: device.DiscardLogf,
 		Errorf: func(format string, args ...any) {
-			logger.Debug("wireguard-go reports an error", "error", fmt.Sprintf(format, args...))
+			d.logger.Debug("wireguard-go reports an error", "error", fmt.Sprintf(format, args...))
 		},
 	})
 	if err := u.serve(); err != nil {
-		return nil, errors.Join(err, u.close())
+		u.close()
+		return nil, err
 	}
-	u.tasks.Go(func() { u.giveBackMemory(ctx, h) })
+	h, every := d.handle, d.memoryTick
+	u.tasks.Go(func() { u.giveBackMemory(ctx, h, every) })
 	return u, nil
 }
 
@@ -220,7 +221,7 @@ func (u *userspace) ended() bool {
 }
 
 // close ends everything that startUserspace made, the interface included.
-func (u *userspace) close() error {
+func (u *userspace) close() {
 	u.stop()
 	u.mu.Lock()
 	if u.listener != nil {
@@ -236,7 +237,6 @@ func (u *userspace) close() error {
 	u.mu.Unlock()
 	u.device.Close()
 	u.tasks.Wait()
-	return nil
 }
 
 // How wireguard-go's memory comes back.
@@ -252,8 +252,8 @@ const (
 // burst of traffic is over. They are 64 KiB each, hundreds of MiB after traffic
 // at full speed, and without a limit in its source (PreallocatedBuffersPerPool
 // is a constant, 0 on Linux); left alone, the runtime keeps most of them.
-func (u *userspace) giveBackMemory(ctx context.Context, h *netlink.Handle) {
-	tick := time.NewTicker(memoryTick)
+func (u *userspace) giveBackMemory(ctx context.Context, h *netlink.Handle, every time.Duration) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last, freed uint64
 	for {

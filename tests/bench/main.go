@@ -56,7 +56,7 @@ var figures = []figure{
 	{name: "idle-cpu", directory: "tests/idle-cluster", ours: "Idle", budget: 1, unit: "%core", scale: 1, want: 1, suite: true, times: 1},
 	{name: "leader-failover", directory: "cluster/consensus", ours: "Failover", budget: 1200, unit: "ms-p50", scale: 1, want: 1, times: 10},
 	// 0.9 of the throughput is 1.11 of the time.
-	{name: "mesh-throughput", directory: "mesh/wireguard", ours: "Throughput", reference: "ThroughputPlain", unit: "ms/MiB", scale: 1, want: 1 / 0.9},
+	{name: "mesh-throughput", directory: "mesh/wireguard", ours: "Throughput", reference: "ThroughputPlain", unit: "ms/MiB", scale: 1, want: 1.11, times: 4},
 }
 
 // runs is how often each benchmark runs; the median counts.
