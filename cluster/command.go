@@ -208,6 +208,7 @@ type ReplicaReport struct {
 	ContainerID string
 	ImageDigest string
 	Address     string
+	Addresses   NetworkAddresses
 	ExitCode    int
 	StartedAt   time.Time
 	// NoHealthcheck says that Running is as good as Healthy, so that it sets

@@ -186,6 +186,9 @@ func (t *tx) withReport(r Replica, p ReplicaReport) Replica {
 	if p.Address != "" {
 		r.Address = p.Address
 	}
+	if p.Addresses != "" {
+		r.Addresses = p.Addresses
+	}
 	if p.ExitCode != 0 {
 		r.ExitCode = p.ExitCode
 	}

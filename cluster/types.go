@@ -215,11 +215,13 @@ type Replica struct {
 	ContainerID string
 	ImageDigest string // the image that runs: repo digest, or image id when it has none
 	Address     string // in its first network
-	ExitCode    int
-	Drift       bool // it did not end by itself: somebody removed, stopped or changed its container
-	StartedAt   time.Time
-	HealthyAt   time.Time // when it first became Healthy, or Running without a healthcheck
-	FinishedAt  time.Time // entry time of the final phase
+	// Addresses are those in the networks of the mesh.
+	Addresses  NetworkAddresses
+	ExitCode   int
+	Drift      bool // it did not end by itself: somebody removed, stopped or changed its container
+	StartedAt  time.Time
+	HealthyAt  time.Time // when it first became Healthy, or Running without a healthcheck
+	FinishedAt time.Time // entry time of the final phase
 
 	CreateIndex uint64
 	ModifyIndex uint64

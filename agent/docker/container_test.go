@@ -24,7 +24,7 @@ var unmapped = map[string]string{
 	"PullPolicy":               "the agent pulls before it creates",
 	"Resources.CPUReservation": "the scheduler places by it; the engine knows no reservation of cores",
 	"Networks.Network":         "ContainerSpec.Networks carries the engine's names",
-	"Networks.Aliases":         "ContainerSpec.Networks carries them, with the service's name",
+	"Networks.Aliases":         "the mesh's DNS answers them; ContainerSpec.Networks carries those of external networks",
 	"Secrets.Name":             "a name of the file",
 	"Secrets.File.Path":        "likewise",
 	"Secrets.File.Data":        "ContainerSpec.Secrets carries the path of what the agent decrypted",
@@ -36,8 +36,6 @@ var unmapped = map[string]string{
 	"SecretEnvironment.File.Path": "a name of the file",
 	"SecretEnvironment.File.Data": "ContainerSpec.Container.Environment carries what the agent decrypted",
 	"SecretEnvironment.Names":     "likewise",
-
-	"DNS": "the node's resolver asks them on behalf of the container",
 }
 
 // base is a container in which every field can be changed alone with effect.

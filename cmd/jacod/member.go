@@ -150,7 +150,7 @@ func (m *member) openAgent() (err error) {
 		return err
 	}
 	m.agent, err = agent.New(agent.Deps{
-		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m},
+		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m}, Gate: m.feed,
 		Keys: m.units, SecretFiles: tmpfs.New(m.secretsDirectory()), Ready: m.current, Log: m.logger.With("component", "agent"), Misbehaviour: m.noteAssignment,
 	}, agent.DefaultConfig(m.info.Node, m.info.Cluster))
 	return err
