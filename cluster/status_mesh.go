@@ -16,12 +16,21 @@ func (s *NodeStatus) addMesh(m *MeshBeat) {
 		return
 	}
 	firewall := m.Firewall
-	s.WireGuard, s.Firewall = m.Mode, &firewall
+	s.Firewall = &firewall
+	if m.Mode != "" {
+		s.WireGuard = m.Mode
+	}
 	if m.PeersAt == 0 || m.Peers == nil {
 		return
 	}
 	s.Peers = slices.Clone(m.Peers)
 	sort.Slice(s.Peers, func(i, j int) bool { return s.Peers[i].Node < s.Peers[j].Node })
+}
+
+// modeOf is who encrypts on a node, as the log has it.
+func modeOf(in StatusInput, node string) string {
+	recorded, _ := in.Snapshot.MeshNode(node)
+	return recorded.Mode
 }
 
 // brokenPairs says of each of the node's connections that is broken which one

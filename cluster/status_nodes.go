@@ -35,7 +35,7 @@ func nodeStatuses(in StatusInput) []NodeStatus {
 func nodeStatus(in StatusInput, n Node, replicas int) NodeStatus {
 	s := NodeStatus{
 		Name: n.Name, Address: n.Address, Role: "non-voter", State: n.State, Availability: string(desired.NodeActive),
-		Labels: map[string]string{}, Version: n.Version, Replicas: replicas, Peers: []PeerStatus{},
+		Labels: map[string]string{}, Version: n.Version, Replicas: replicas, WireGuard: modeOf(in, n.Name), Peers: []PeerStatus{},
 	}
 	if in.Soft.Voters[n.Name] {
 		s.Role = "voter"

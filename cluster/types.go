@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/jaco-sh/jaco/signing"
@@ -15,6 +16,8 @@ type Meta struct {
 	Repo Repo
 	// Anchor is the pinned commit that everything accepted descends from.
 	Anchor signing.Hash
+	// Pool is where all addresses of the mesh come from; default DefaultPool.
+	Pool netip.Prefix
 	// InitializedAt is the time of the InitCluster entry.
 	InitializedAt time.Time
 
@@ -215,7 +218,7 @@ type Replica struct {
 	ContainerID string
 	ImageDigest string // the image that runs: repo digest, or image id when it has none
 	Address     string // in its first network
-	// Addresses are those in the networks of the mesh.
+	// Addresses are those in all its networks of the mesh.
 	Addresses  NetworkAddresses
 	ExitCode   int
 	Drift      bool // it did not end by itself: somebody removed, stopped or changed its container

@@ -141,6 +141,7 @@ func (f *follower) round(ctx context.Context, whole bool) error {
 		return f.recheck(ctx, whole)
 	}
 	f.update(func(s *status) { s.waiting, s.refused, s.slices = "", "", plan.slices })
+	f.aim(plan) // the doctor is needed most when something fails
 	if whole || !f.done || !plan.sameHost(f.tried) {
 		f.tried, f.done = &plan, false
 		if err := f.apply(ctx, plan); err != nil {
@@ -149,7 +150,6 @@ func (f *follower) round(ctx context.Context, whole bool) error {
 		f.done = true
 	}
 	f.update(func(s *status) { s.host = state.Index })
-	f.aim(plan)
 	return nil
 }
 

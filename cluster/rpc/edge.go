@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -146,8 +147,13 @@ type EdgeStream struct {
 // who is root or this process's own user. An edge that turns the caller away is
 // known by Recv.
 func DialEdge(ctx context.Context, socket string) (*EdgeStream, error) {
+	var failure atomic.Pointer[error] // of the last attempt to connect
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err != nil {
+			failure.Store(&err)
+		}
+		return conn, err
 	}
 	connection, err := grpc.NewClient("passthrough:///edge",
 		grpc.WithContextDialer(dial),
@@ -162,7 +168,11 @@ func DialEdge(ctx context.Context, socket string) (*EdgeStream, error) {
 	stream, err := jacov1.NewEdgeClient(connection).Feed(ctx)
 	if err != nil {
 		cancel()
-		return nil, errors.Join(explainEdge(socket, err), connection.Close())
+		err = explainEdge(socket, err)
+		if cause := failure.Load(); cause != nil && errors.Is(err, ErrUnreachable) {
+			err = unreachable("%v: is it running (systemctl status jacod-edge), and is edge.socket the same for both?", *cause)
+		}
+		return nil, errors.Join(err, connection.Close())
 	}
 	return &EdgeStream{socket: socket, connection: connection, stream: stream, cancel: cancel}, nil
 }
@@ -175,7 +185,7 @@ func (e *EdgeStream) Send(state *cluster.EdgeState) error {
 	}
 	if err := e.stream.Send(&jacov1.FeedRequest{State: data}); err != nil {
 		// The reason is what Recv gets.
-		return fmt.Errorf("%w: the edge at %s: the feed has ended", ErrUnreachable, e.socket)
+		return unreachable("the feed at %s has ended", e.socket)
 	}
 	return nil
 }
@@ -202,7 +212,7 @@ func (e *EdgeStream) Close() error {
 // explainEdge makes the error of a feed one that a person can read.
 func explainEdge(socket string, err error) error {
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: the edge at %s ended the feed", ErrUnreachable, socket)
+		return unreachable("it ended the feed at %s", socket)
 	}
 	s, ok := status.FromError(err)
 	if !ok {
@@ -215,14 +225,16 @@ func explainEdge(socket string, err error) error {
 		return context.DeadlineExceeded
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return fmt.Errorf("%w: the edge at %s: %s", ErrForbidden, socket, s.Message())
-	case codes.Unavailable:
-		return fmt.Errorf("%w: no edge at %s: is it running (systemctl status jacod-edge), and is edge.socket the same for both? (%s)",
-			ErrUnreachable, socket, s.Message())
 	case codes.Aborted, codes.InvalidArgument:
 		return fmt.Errorf("the edge at %s: %s", socket, s.Message())
 	default:
-		return fmt.Errorf("%w: the edge at %s: %s", ErrUnreachable, socket, s.Message())
+		return unreachable("the connection to %s broke: %s", socket, s.Message())
 	}
+}
+
+// unreachable is an ErrUnreachable whose text leaves it to the caller to say so.
+func unreachable(format string, args ...any) error {
+	return &remoteError{message: fmt.Sprintf(format, args...), reason: ErrUnreachable}
 }
 
 // edgeCredentials are those of the edge's socket, for both of its ends: the

@@ -35,12 +35,12 @@ type daemon struct {
 	member  atomic.Pointer[member] // nil before there is a cluster
 	address string                 // host:port that other nodes reach
 	// routes names the routes of this host that overlap with a prefix, and are not
-	// JACO's own; nil: none do.
+	// JACO's own.
 	routes func(netip.Prefix) ([]string, error)
 }
 
 func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {
-	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob), joins: make(chan joinJob)}
+	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob), joins: make(chan joinJob), routes: routeConflicts}
 	d.control = rpc.NewServer(d, d)
 	return d
 }

@@ -285,6 +285,9 @@ func (f *feed) take(report *cluster.EdgeReport) {
 	if came {
 		f.deps.Logger.Info("the edge answers", "version", report.Version, "pid", report.PID, "wireguard", report.Mode)
 	}
+	if came && report.Version != version && f.deps.Launcher == nil {
+		f.deps.Logger.Warn("the edge is of another version: restart it", "version", report.Version, "own", version)
+	}
 	if news {
 		f.deps.Beat()
 	}

@@ -17,15 +17,11 @@ func (m *member) openFeed() error {
 		Changed: func() (state, view <-chan struct{}) { return m.state.Changed(), m.verifier.Changed() },
 		Index:   func() uint64 { return m.state.Read().Index() },
 		Build: func(overlay []cluster.ReplicaReport) (cluster.EdgeState, bool) {
-			return buildEdge(m.state.Read(), m.verifier.View(), m.info.Node, overlay)
+			return cluster.BuildEdge(m.state.Read(), m.verifier.View(), m.info.Node, overlay)
 		},
-		MeshNode: func() (cluster.MeshNode, bool) { return meshNode(m.state.Read(), m.info.Node) },
+		MeshNode: func() (cluster.MeshNode, bool) { return m.state.Read().MeshNode(m.info.Node) },
 		ReportMesh: func(ctx context.Context, key [32]byte, port uint16, mode string) error {
-			command, err := meshReport(m.info.Node, key, port, mode)
-			if err != nil {
-				return err
-			}
-			return m.propose(ctx, command)
+			return m.propose(ctx, &cluster.ReportMesh{Node: m.info.Node, PublicKey: key, Port: port, Mode: mode})
 		},
 		Record: m.recordEvents, Recorded: m.recorded, Beat: m.pokeBeat,
 		Clock: m.clock, Logger: m.logger.With("component", "feed"),

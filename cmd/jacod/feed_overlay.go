@@ -89,6 +89,9 @@ func overReport(old, r cluster.ReplicaReport) cluster.ReplicaReport {
 	if r.Address == "" {
 		r.Address = old.Address
 	}
+	if r.Addresses == "" {
+		r.Addresses = old.Addresses
+	}
 	if r.StartedAt.IsZero() {
 		r.StartedAt = old.StartedAt
 	}

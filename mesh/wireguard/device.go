@@ -34,13 +34,12 @@ type Device struct {
 	// watched is what Watch compares events with; nil before the first Set.
 	watched atomic.Pointer[watched]
 
-	mu       sync.Mutex // guards the fields below
-	name     string
-	handle   *netlink.Handle
-	client   *wgctrl.Client
-	user     *userspace // nil in kernel mode
-	last     *applied   // what the last Set that succeeded left
-	underlay underlay
+	mu     sync.Mutex // guards the fields below
+	name   string
+	handle *netlink.Handle
+	client *wgctrl.Client
+	user   *userspace // nil in kernel mode
+	last   *applied   // what the last Set that succeeded left
 }
 
 // applied is what a Set left.
@@ -131,12 +130,10 @@ func (d *Device) set(ctx context.Context, config *Config, result *Result) error 
 	if d.last != nil {
 		result.Repaired = d.last.network.differences(&found)
 	}
-	if d.underlay, err = readUnderlay(d.handle, config.Peers, found.index); err != nil {
-		return err
-	}
-	result.MTU = config.MTU
-	if result.MTU == 0 {
-		result.MTU = d.underlay.mtu
+	if result.MTU = config.MTU; result.MTU == 0 {
+		if result.MTU, err = pathMTU(d.handle, config.Peers, found.index); err != nil {
+			return err
+		}
 	}
 	made, err := d.ensureLink(ctx, config, &found, result)
 	if err != nil {
@@ -163,7 +160,7 @@ func (d *Device) set(ctx context.Context, config *Config, result *Result) error 
 	}
 	next.network.index = found.index
 	d.last = &next
-	d.watched.Store(newWatched(&next.network, d.underlay.links))
+	d.watched.Store(newWatched(&next.network))
 	if made {
 		d.tasks.Go(func() {
 			if err := greet(next.config.Interface, next.config.Peers); err != nil {

@@ -270,6 +270,8 @@ func (w *worker) do(ctx context.Context, o order) (a answer, err error) {
 		err = until(10*time.Second, func() bool { return w.changes.Load() > int64(o.Count) })
 	case "probe":
 		a.Findings, err = (&Prober{Interface: o.Name}).Round(ctx, o.Targets, o.Count)
+	case "switch off":
+		err = os.WriteFile(o.Name, []byte("0"), 0o644)
 	case "meddle":
 		err = meddle(o)
 	case "tick":

@@ -18,18 +18,12 @@ const Overhead = 80
 // defaultMTU is what remains of Ethernet, for a host without any route.
 const defaultMTU = 1500 - Overhead
 
-// underlay is what the host's own network means for the mesh.
-type underlay struct {
-	mtu   int          // for our interface
-	links map[int]bool // by index, that lead to peers
-}
-
-// readUnderlay finds the smallest MTU on the ways to the peers, as links and
-// routes state it. What the kernel has learnt by path MTU discovery is left out:
-// it expires and comes again, and the interface's MTU would go up and down.
-func readUnderlay(h *netlink.Handle, peers []Peer, ours int) (underlay, error) {
-	u := underlay{links: map[int]bool{}}
-	mtus := map[int]int{}
+// pathMTU is what is left for the mesh of the smallest MTU on the ways to the
+// peers, as links and routes state it. What the kernel has learnt by path MTU
+// discovery is left out: it expires and comes again, and the interface's MTU
+// would go up and down.
+func pathMTU(h *netlink.Handle, peers []Peer, ours int) (int, error) {
+	links := map[int]int{} // MTU by index
 	smallest := 0
 	look := func(to netip.Addr) error {
 		routes, err := h.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
@@ -41,7 +35,7 @@ func readUnderlay(h *netlink.Handle, peers []Peer, ours int) (underlay, error) {
 			if index == ours {
 				continue
 			}
-			if _, known := mtus[index]; !known {
+			if _, known := links[index]; !known {
 				link, err := h.LinkByIndex(index)
 				var gone netlink.LinkNotFoundError
 				if errors.As(err, &gone) {
@@ -50,10 +44,9 @@ func readUnderlay(h *netlink.Handle, peers []Peer, ours int) (underlay, error) {
 				if err != nil {
 					return fmt.Errorf("read interface %d: %w", index, err)
 				}
-				mtus[index] = link.Attrs().MTU
+				links[index] = link.Attrs().MTU
 			}
-			u.links[index] = true
-			for _, mtu := range []int{mtus[index], routes[0].MTU} {
+			for _, mtu := range []int{links[index], routes[0].MTU} {
 				if mtu > 0 && (smallest == 0 || mtu < smallest) {
 					smallest = mtu
 				}
@@ -66,21 +59,20 @@ func readUnderlay(h *netlink.Handle, peers []Peer, ours int) (underlay, error) {
 		if address := p.Endpoint.Addr(); address.IsValid() && !seen[address] {
 			seen[address] = true
 			if err := look(address); err != nil {
-				return u, err
+				return 0, err
 			}
 		}
 	}
 	if smallest == 0 {
 		// No peers yet: the default way. Any public address finds it.
 		if err := look(netip.AddrFrom4([4]byte{192, 0, 2, 1})); err != nil {
-			return u, err
+			return 0, err
 		}
 	}
-	u.mtu = defaultMTU
-	if smallest > 0 {
-		u.mtu = min(max(smallest-Overhead, minMTU), maxMTU)
+	if smallest == 0 {
+		return defaultMTU, nil
 	}
-	return u, nil
+	return min(max(smallest-Overhead, minMTU), maxMTU), nil
 }
 
 // exits are the interfaces that a route leaves by.

@@ -294,17 +294,18 @@ func (x *exchanged) receive(socket net.PacketConn) {
 			continue
 		}
 		body, ok := message.Body.(*icmp.Echo)
-		if !ok || len(body.Data) < cookieSize || [8]byte(body.Data) != x.cookie {
-			continue
-		}
-		if address, ok := from.(*net.IPAddr); ok {
+		if address, isIP := from.(*net.IPAddr); ok && isIP {
 			x.take(body.Data, n+echoHeaders-8, address.IP, now)
 		}
 	}
 }
 
-// take notes an answer of so many bytes.
+// take notes an answer of so many bytes. A raw socket hears those to all
+// programs; ours come from where they were sent to, as long as they were.
 func (x *exchanged) take(data []byte, size int, from net.IP, now time.Time) {
+	if len(data) < cookieSize || [8]byte(data) != x.cookie {
+		return
+	}
 	index, attempt := int(binary.BigEndian.Uint32(data[8:])), int(data[12])
 	x.mu.Lock()
 	defer x.mu.Unlock()

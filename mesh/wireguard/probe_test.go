@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,6 +76,47 @@ func TestProbeMany(t *testing.T) {
 	}
 	if lost != 999 || a.Findings[0].Lost || a.Took > 4*probeTimeout {
 		t.Errorf("%d lost in %s; the one that is there: %+v", lost, a.Took, a.Findings[0])
+	}
+}
+
+// TestTake: only the answer to a probe of this exchange counts, and only once.
+func TestTake(t *testing.T) {
+	start := time.Now()
+	target := Target{Address: netip.MustParseAddr("10.64.16.1")}
+	x := &exchanged{cookie: [8]byte{1, 2, 3}, all: make(chan struct{}), missing: 2, echoes: []*echo{{target: &target, size: 64}, {target: &target, size: 1420}}}
+	x.echoes[0].sent[0], x.echoes[0].sent[1] = start, start.Add(300*time.Millisecond)
+	answer := func(cookie byte, index uint32, attempt byte) []byte {
+		data := append([]byte{cookie, 2, 3, 0, 0, 0, 0, 0}, byte(index>>24), byte(index>>16), byte(index>>8), byte(index))
+		return append(data, attempt, 0)
+	}
+	from, now := net.IPv4(10, 64, 16, 1), start.Add(320*time.Millisecond)
+	x.take(answer(9, 0, 1), 64, from, now)                    // of another exchange
+	x.take(answer(1, 0, 1)[:12], 64, from, now)               // too short
+	x.take(answer(1, 2, 1), 64, from, now)                    // of no probe
+	x.take(answer(1, 1<<31, 1), 64, from, now)                // likewise
+	x.take(answer(1, 0, attempts), 64, from, now)             // of no attempt
+	x.take(answer(1, 0, 2), 64, from, now)                    // of an attempt not made yet
+	x.take(answer(1, 0, 1), 63, from, now)                    // cut off
+	x.take(answer(1, 0, 1), 64, net.IPv4(10, 64, 32, 1), now) // by another node
+	if x.missing != 2 || x.echoes[0].passed {
+		t.Fatalf("%+v", x.echoes[0])
+	}
+	x.take(answer(1, 0, 1), 64, from, now)
+	x.take(answer(1, 0, 0), 64, from, now)
+	if x.missing != 1 || !x.echoes[0].passed || x.echoes[0].rtt != 20*time.Millisecond {
+		t.Errorf("%d missing, %+v", x.missing, x.echoes[0])
+	}
+	select {
+	case <-x.all:
+		t.Error("done with one missing")
+	default:
+	}
+	x.echoes[1].sent[0] = start
+	x.take(answer(1, 1, 0), 1420, from, now)
+	select {
+	case <-x.all:
+	default:
+		t.Error("not done with none missing")
 	}
 }
 

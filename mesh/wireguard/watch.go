@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"sync"
@@ -18,24 +17,17 @@ import (
 // watched is what an event is compared with to see whether it can matter. It is
 // never changed once it is made.
 type watched struct {
-	name     string
-	index    int
-	routes   map[netip.Prefix]bool
-	underlay map[int]bool // indexes of interfaces that lead to peers
+	name   string
+	index  int
+	routes map[netip.Prefix]bool
 }
 
-func newWatched(n *network, links map[int]bool) *watched {
-	w := &watched{name: n.name, index: n.index, routes: make(map[netip.Prefix]bool, len(n.routes)), underlay: maps.Clone(links)}
+func newWatched(n *network) *watched {
+	w := &watched{name: n.name, index: n.index, routes: make(map[netip.Prefix]bool, len(n.routes))}
 	for prefix := range n.routes {
 		w.routes[prefix] = true
 	}
 	return w
-}
-
-// concern is what an event may mean.
-type concern struct {
-	ours     bool // the interface or a route of it
-	underlay bool // an address of the host, on a way to the peers, was removed
 }
 
 // Room for events, bytes: a thousand routes that go at once.
@@ -46,7 +38,7 @@ const watchBuffer = 4 << 20
 // of a Set itself are no reason. changed must not block; it may be called again
 // before the repair.
 func (d *Device) Watch(ctx context.Context, changed func()) error {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 	if err != nil {
 		return fmt.Errorf("watch the mesh interface: %w", err)
 	}
@@ -54,7 +46,7 @@ func (d *Device) Watch(ctx context.Context, changed func()) error {
 	if err := socket.SetReceiveBufferSize(watchBuffer, true); err != nil {
 		d.logger.Warn("the mesh's event buffer is small: the right CAP_NET_ADMIN is missing", "error", err)
 	}
-	events := make(chan concern, 1)
+	events := make(chan struct{}, 1)
 	failed := make(chan error, 1)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -70,22 +62,21 @@ func (d *Device) Watch(ctx context.Context, changed func()) error {
 				return nil
 			}
 			return fmt.Errorf("watch the mesh interface: %w", err)
-		case c := <-events:
-			d.judge(c, changed)
+		case <-events:
+			d.judge(changed)
 		}
 	}
 }
 
-// receive turns messages into concerns until the socket is closed. Concerns
-// that nobody took yet are merged.
-func (d *Device) receive(socket *nl.NetlinkSocket, events chan concern) error {
+// receive tells of events that can matter, until the socket is closed. Those
+// that come before the last was taken are told with it.
+func (d *Device) receive(socket *nl.NetlinkSocket, events chan<- struct{}) error {
 	for {
 		messages, from, err := socket.Receive()
-		var c concern
+		var matters bool
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			// Something was lost: look at everything.
-			c = concern{ours: true, underlay: true}
+			matters = true // something was lost
 		case errors.Is(err, os.ErrClosed):
 			return err
 		case err != nil:
@@ -95,47 +86,38 @@ func (d *Device) receive(socket *nl.NetlinkSocket, events chan concern) error {
 		default:
 			w := d.watched.Load()
 			for i := range messages {
-				c = c.with(w.concern(&messages[i]))
+				matters = matters || w.concerns(&messages[i])
 			}
 		}
-		if c == (concern{}) {
+		if !matters {
 			continue
 		}
 		select {
-		case earlier := <-events:
-			c = c.with(earlier)
+		case events <- struct{}{}:
 		default:
 		}
-		events <- c // this goroutine alone sends: there is room
 	}
 }
 
-func (c concern) with(other concern) concern {
-	return concern{ours: c.ours || other.ours, underlay: c.underlay || other.underlay}
-}
-
-// concern says what a message is about. Before the first Set nothing matters.
-func (w *watched) concern(m *syscall.NetlinkMessage) concern {
+// concerns says whether a message is about what is watched. Before the first
+// Set nothing is.
+func (w *watched) concerns(m *syscall.NetlinkMessage) bool {
 	if w == nil {
-		return concern{}
+		return false
 	}
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if len(m.Data) < unix.SizeofIfInfomsg {
-			return concern{}
+			return false
 		}
 		info := nl.DeserializeIfInfomsg(m.Data)
-		return concern{ours: int(info.Index) == w.index || attribute(m.Data[unix.SizeofIfInfomsg:], unix.IFLA_IFNAME) == w.name+"\x00"}
+		return int(info.Index) == w.index || attribute(m.Data[unix.SizeofIfInfomsg:], unix.IFLA_IFNAME) == w.name+"\x00"
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		if len(m.Data) < unix.SizeofIfAddrmsg {
-			return concern{}
-		}
-		index := int(nl.DeserializeIfAddrmsg(m.Data).Index)
-		return concern{ours: index == w.index, underlay: m.Header.Type == unix.RTM_DELADDR && w.underlay[index]}
+		return len(m.Data) >= unix.SizeofIfAddrmsg && int(nl.DeserializeIfAddrmsg(m.Data).Index) == w.index
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		return concern{ours: w.concernsRoute(m.Data)}
+		return w.concernsRoute(m.Data)
 	}
-	return concern{}
+	return false
 }
 
 // concernsRoute also sees another's route that took the place of ours.
@@ -169,10 +151,10 @@ func attribute(data []byte, kind uint16) string {
 	return ""
 }
 
-// judge looks whether a concern is one. It waits for a Set that is at work.
-func (d *Device) judge(c concern, changed func()) {
+// judge looks whether something is wrong. It waits for a Set that is at work.
+func (d *Device) judge(changed func()) {
 	d.mu.Lock()
-	lines, err := d.compare(c)
+	lines, err := d.compare()
 	d.mu.Unlock()
 	if err != nil {
 		d.logger.Warn("the mesh interface could not be compared; it is set again", "error", err)
@@ -183,19 +165,8 @@ func (d *Device) judge(c concern, changed func()) {
 }
 
 // compare holds what is there against the last Set. The caller holds the lock.
-func (d *Device) compare(c concern) ([]string, error) {
+func (d *Device) compare() ([]string, error) {
 	if d.last == nil {
-		return nil, nil
-	}
-	if c.underlay && d.user != nil && !d.user.ended() {
-		// wireguard-go remembers the address of the host that it last sent from, and
-		// would try with one that is gone for some 15 s: opening its port again
-		// makes it choose anew.
-		if err := d.user.device.BindUpdate(); err != nil {
-			return nil, fmt.Errorf("open UDP port %d again: %w", d.last.config.Port, err)
-		}
-	}
-	if !c.ours {
 		return nil, nil
 	}
 	got, err := readNetwork(d.handle, d.name)
