@@ -9,9 +9,8 @@ import (
 	"slices"
 )
 
-// ErrNoAddresses is returned when the pool has nothing left to give. The text
-// says what could not be given.
-var ErrNoAddresses = errors.New("no addresses left")
+// ErrNoAddresses is returned when the pool has nothing left to give.
+var ErrNoAddresses = errors.New("no free block")
 
 // FewSlices is how many of the smallest slices a node has left when it is given
 // its next block.
@@ -96,7 +95,7 @@ func (p *AddressPlan) Block(node string) (netip.Prefix, error) {
 		n.addBlock(block)
 		return block, nil
 	}
-	return netip.Prefix{}, fmt.Errorf("%w: the pool %s has no free block for node %s", ErrNoAddresses, p.pool, node)
+	return netip.Prefix{}, fmt.Errorf("the pool %s has %w for node %s", p.pool, ErrNoAddresses, node)
 }
 
 // Free is how many of the smallest slices a node could be given from its blocks.

@@ -149,7 +149,7 @@ func (b *edgeBuilder) attach(found map[string]*EdgeService, d *desired.Deploymen
 		}
 		s := found[spec.Name]
 		if s == nil {
-			s = &EdgeService{Deployment: d.Name, Name: spec.Name, DNS: resolversOf(spec), Endpoints: []EdgeEndpoint{}}
+			s = &EdgeService{Deployment: d.Name, Name: spec.Name, DNS: slices.Clone(spec.Container.DNS), Endpoints: []EdgeEndpoint{}}
 			found[spec.Name] = s
 		}
 		if !slices.ContainsFunc(s.Networks, func(a EdgeAttachment) bool { return a.Network == network }) {
@@ -158,10 +158,6 @@ func (b *edgeBuilder) attach(found map[string]*EdgeService, d *desired.Deploymen
 		}
 	}
 }
-
-// resolversOf are the resolvers that the containers of a service ask instead of
-// the node's own.
-func resolversOf(*desired.Service) []netip.Addr { return nil }
 
 // endpoints adds the replicas of a deployment to its services.
 func (b *edgeBuilder) endpoints(deployment string, found map[string]*EdgeService) {
