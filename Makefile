@@ -2,7 +2,7 @@
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-SUITES   := rig engine stage push refusals approvals rotation cluster crash idle badinput forged-leader faults idle-cluster plan secrets attacks
+SUITES   := rig engine stage push refusals approvals rotation cluster crash idle badinput forged-leader faults idle-cluster plan secrets attacks mesh isolation drift dns
 FUZZTIME ?= 60s
 BENCH    ?= .
 GO       := go
@@ -17,7 +17,7 @@ build: ## Build the two static binaries into bin/
 .PHONY: test
 test: deps ## Unit tests with the race detector, then every suite on real engines
 	CGO_ENABLED=1 $(GO) run ./tests/rig/cmd/unit -timeout 20m -race $$($(GO) list ./... | grep -v /tests)
-	$(GO) test ./tests ./tests/rig/gotest ./tests/rig/cmd/...
+	$(GO) test ./tests ./tests/rig/gotest ./tests/rig/packet ./tests/rig/cmd/...
 	$(MAKE) e2e
 
 .PHONY: deps

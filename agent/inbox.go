@@ -14,7 +14,6 @@ type listed struct {
 	at         time.Time
 	info       Info
 	containers []Container
-	networks   []Network
 	volumes    []Volume
 }
 
@@ -54,8 +53,7 @@ type done struct {
 	trouble   error     // the action may be repeated
 	retryAt   time.Time // with trouble; zero: after the usual back-off
 	digest    string
-	networks  []Network // of this cluster that exist now
-	volumes   []Volume  // likewise
+	volumes   []Volume // of this cluster that exist now
 }
 
 func (listed) message()     {}

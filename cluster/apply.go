@@ -52,6 +52,8 @@ func (t *tx) apply(e Entry) error {
 		return t.admitNode(c)
 	case *RemoveNode:
 		return t.removeNode(c)
+	case *ReportMesh:
+		return t.reportMesh(c)
 	}
 	return fmt.Errorf("%w: %T", ErrUnknownCommand, e.Command)
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -95,6 +96,10 @@ func (r *AuditRecord) describe(c Command) {
 	case *RemoveNode:
 		r.Node = c.Name
 		r.Message = withReason(fmt.Sprintf("node %s removed", c.Name), c.Reason)
+	case *ReportMesh:
+		r.Node = c.Node
+		r.Message = fmt.Sprintf("node %s encrypts in mode %s at port %d with key %s",
+			c.Node, c.Mode, c.Port, base64.StdEncoding.EncodeToString(c.PublicKey[:]))
 	}
 }
 
@@ -139,6 +144,15 @@ func (r *AuditRecord) describePlan(p *ApplyPlan) {
 	for _, name := range p.DropStatus {
 		names.add(name)
 	}
+	for _, b := range p.Blocks {
+		nodeNames.add(b.Node)
+	}
+	for _, s := range p.Slices {
+		nodeNames.add(s.Node)
+	}
+	for _, k := range p.DropSlices {
+		nodeNames.add(k.Node)
+	}
 	r.Deployment, r.Service, r.Node, r.Revision = names.join(), serviceNames.join(), nodeNames.join(), revisions.join()
 	var parts []string
 	for _, part := range []struct {
@@ -153,6 +167,9 @@ func (r *AuditRecord) describePlan(p *ApplyPlan) {
 		{"services dropped", each(p.DropService, func(k ServiceKey) string { return k.Service })},
 		{"deployments updated", each(p.Deployments, func(d DeploymentStatus) string { return d.Name })},
 		{"deployments dropped", p.DropStatus},
+		{"blocks", each(p.Blocks, func(b NodeBlock) string { return fmt.Sprintf("%s for %s", b.Prefix, b.Node) })},
+		{"slices", each(p.Slices, func(s Slice) string { return s.String() })},
+		{"slices given back", each(p.DropSlices, func(k SliceKey) string { return fmt.Sprintf("%s on %s", SliceNetwork(k.Network, k.Serial), k.Node) })},
 	} {
 		if len(part.names) > 0 {
 			parts = append(parts, part.what+": "+some(part.names))

@@ -48,6 +48,10 @@ func (w *encoder) command(m *jacov1.Entry, c Command) {
 		m.Command = &jacov1.Entry_AdmitNode{AdmitNode: &jacov1.AdmitNode{Node: w.node(c.Node), Token: c.Token}}
 	case *RemoveNode:
 		m.Command = &jacov1.Entry_RemoveNode{RemoveNode: &jacov1.RemoveNode{Name: c.Name, Reason: w.text(c.Reason)}}
+	case *ReportMesh:
+		m.Command = &jacov1.Entry_ReportMesh{ReportMesh: &jacov1.ReportMesh{
+			Node: c.Node, PublicKey: w.digest(c.PublicKey), Port: uint32(c.Port), Mode: c.Mode,
+		}}
 	case *objectDigests:
 		m.Command = &jacov1.Entry_ObjectDigests{ObjectDigests: &jacov1.ObjectDigests{Objects: each(c.Objects, w.objectDigest)}}
 	default:
@@ -85,6 +89,9 @@ func (r *decoder) command(m *jacov1.Entry) Command {
 		return &AdmitNode{Node: r.node(c.AdmitNode.GetNode()), Token: c.AdmitNode.GetToken()}
 	case *jacov1.Entry_RemoveNode:
 		return &RemoveNode{Name: c.RemoveNode.GetName(), Reason: c.RemoveNode.GetReason()}
+	case *jacov1.Entry_ReportMesh:
+		p := c.ReportMesh
+		return &ReportMesh{Node: p.GetNode(), PublicKey: r.digest(p.GetPublicKey()), Port: r.port(p.GetPort()), Mode: p.GetMode()}
 	case *jacov1.Entry_ObjectDigests:
 		return &objectDigests{Objects: each(c.ObjectDigests.GetObjects(), r.objectDigest)}
 	}
@@ -103,6 +110,9 @@ func (w *encoder) plan(p *ApplyPlan) *jacov1.ApplyPlan {
 		Deployments: each(p.Deployments, w.deployment),
 		DropStatus:  p.DropStatus,
 		Lose:        p.Lose,
+		Blocks:      each(p.Blocks, w.nodeBlock),
+		Slices:      each(p.Slices, w.slice),
+		DropSlices:  each(p.DropSlices, w.sliceKey),
 	}
 }
 
@@ -117,6 +127,9 @@ func (r *decoder) plan(m *jacov1.ApplyPlan) *ApplyPlan {
 		Deployments: each(m.GetDeployments(), r.deployment),
 		DropStatus:  m.GetDropStatus(),
 		Lose:        m.GetLose(),
+		Blocks:      each(m.GetBlocks(), r.nodeBlock),
+		Slices:      each(m.GetSlices(), r.slice),
+		DropSlices:  each(m.GetDropSlices(), r.sliceKey),
 	}
 }
 
@@ -141,6 +154,7 @@ func (w *encoder) report(p ReplicaReport) *jacov1.ReplicaReport {
 		Id: p.ID, Phase: w.phase(p.Phase), Reason: w.text(p.Reason), ContainerId: p.ContainerID,
 		ImageDigest: p.ImageDigest, Address: p.Address, ExitCode: int64(p.ExitCode),
 		StartedAt: w.time(p.StartedAt), NoHealthcheck: p.NoHealthcheck, Drift: p.Drift,
+		Addresses: string(p.Addresses),
 	}
 }
 
@@ -149,6 +163,7 @@ func (r *decoder) report(m *jacov1.ReplicaReport) ReplicaReport {
 		ID: m.GetId(), Phase: r.phase(m.GetPhase()), Reason: m.GetReason(), ContainerID: m.GetContainerId(),
 		ImageDigest: m.GetImageDigest(), Address: m.GetAddress(), ExitCode: int(m.GetExitCode()),
 		StartedAt: r.time(m.GetStartedAt()), NoHealthcheck: m.GetNoHealthcheck(), Drift: m.GetDrift(),
+		Addresses: NetworkAddresses(m.GetAddresses()),
 	}
 }
 

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +40,7 @@ var (
 		Stopping, Stopped, Failed, Rejected, Lost,
 	}
 	expectKinds = [...]ExpectKind{
-		"", ExpectReplica, ExpectService, ExpectDeployment, ExpectNode,
+		"", ExpectReplica, ExpectService, ExpectDeployment, ExpectNode, ExpectMesh,
 	}
 )
 
@@ -161,6 +163,54 @@ func (r *decoder) objectType(t jacov1.ObjectType) signing.ObjectType {
 		return 0
 	}
 	return signing.ObjectType(t)
+}
+
+// prefix gives nothing for the zero prefix.
+func (w *encoder) prefix(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// prefix takes the canonical form alone, so that equal prefixes are equal bytes.
+func (r *decoder) prefix(s string) netip.Prefix {
+	if s == "" {
+		return netip.Prefix{}
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.String() != s {
+		r.fail(fmt.Errorf("%w: prefix %q", ErrInvalid, s))
+		return netip.Prefix{}
+	}
+	return p
+}
+
+func (w *encoder) address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func (r *decoder) address(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.String() != s {
+		r.fail(fmt.Errorf("%w: address %q", ErrInvalid, s))
+		return netip.Addr{}
+	}
+	return a
+}
+
+func (r *decoder) port(p uint32) uint16 {
+	if p > math.MaxUint16 {
+		r.fail(fmt.Errorf("%w: port %d", ErrInvalid, p))
+		return 0
+	}
+	return uint16(p)
 }
 
 // each converts a list; an empty one becomes nil.

@@ -12,7 +12,7 @@ func (w *encoder) meta(v Meta) *jacov1.Meta {
 			Url: v.Repo.URL, Branch: v.Repo.Branch, Owner: v.Repo.Owner, KnownHosts: v.Repo.KnownHosts,
 		},
 		Anchor: w.hash(v.Anchor), InitializedAt: w.time(v.InitializedAt),
-		CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex,
+		CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex, Pool: w.prefix(v.Pool),
 	}
 }
 
@@ -24,7 +24,7 @@ func (r *decoder) meta(m *jacov1.Meta) Meta {
 			KnownHosts: r.bytes(m.GetRepo().GetKnownHosts()),
 		},
 		Anchor: r.hash(m.GetAnchor()), InitializedAt: r.time(m.GetInitializedAt()),
-		CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(),
+		CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(), Pool: r.prefix(m.GetPool()),
 	}
 }
 
@@ -114,6 +114,7 @@ func (w *encoder) replica(v Replica) *jacov1.Replica {
 		Reason: w.text(v.Reason), ContainerId: v.ContainerID, ImageDigest: v.ImageDigest, Address: v.Address,
 		ExitCode: int64(v.ExitCode), Drift: v.Drift, StartedAt: w.time(v.StartedAt), HealthyAt: w.time(v.HealthyAt),
 		FinishedAt: w.time(v.FinishedAt), CreateIndex: v.CreateIndex, ModifyIndex: v.ModifyIndex,
+		Addresses: string(v.Addresses),
 	}
 }
 
@@ -125,6 +126,7 @@ func (r *decoder) replica(m *jacov1.Replica) Replica {
 		Reason: m.GetReason(), ContainerID: m.GetContainerId(), ImageDigest: m.GetImageDigest(), Address: m.GetAddress(),
 		ExitCode: int(m.GetExitCode()), Drift: m.GetDrift(), StartedAt: r.time(m.GetStartedAt()), HealthyAt: r.time(m.GetHealthyAt()),
 		FinishedAt: r.time(m.GetFinishedAt()), CreateIndex: m.GetCreateIndex(), ModifyIndex: m.GetModifyIndex(),
+		Addresses: NetworkAddresses(m.GetAddresses()),
 	}
 }
 

@@ -3,11 +3,13 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -20,7 +22,7 @@ func allCommands() []Command {
 	return []Command{
 		&InitCluster{}, &UpdateNode{}, &PutObjects{}, &AdvanceRevision{}, &RecordRefusal{},
 		&SetSync{}, &ApplyPlan{}, &ReportReplicas{}, &RecordEvents{}, &PutSealed{},
-		&PutToken{}, &AdmitNode{}, &RemoveNode{},
+		&PutToken{}, &AdmitNode{}, &RemoveNode{}, &ReportMesh{},
 	}
 }
 
@@ -30,6 +32,9 @@ func TestAllCommandsIsComplete(t *testing.T) {
 		t.Errorf("allCommands has %d kinds, the log format %d", got, kinds)
 	}
 }
+
+// addresses compares addresses and prefixes as what they are.
+var addresses = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
 
 // filler sets every field that it reaches to a value of its own.
 type filler struct {
@@ -48,6 +53,12 @@ func (f *filler) fill(v reflect.Value) {
 		return
 	case ExpectKind:
 		v.Set(reflect.ValueOf(expectKinds[1+f.next%(len(expectKinds)-1)]))
+		return
+	case netip.Addr:
+		v.Set(reflect.ValueOf(addressAt(10<<24 | uint32(f.next))))
+		return
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.PrefixFrom(addressAt(10<<24|uint32(f.next)), 20+f.next%8)))
 		return
 	}
 	switch v.Kind() {
@@ -72,7 +83,7 @@ func (f *filler) fill(v reflect.Value) {
 		v.SetInt(int64(f.next))
 	case reflect.Uint8:
 		v.SetUint(uint64(1 + f.next%4)) // also an object's type
-	case reflect.Uint64:
+	case reflect.Uint64, reflect.Uint16:
 		v.SetUint(uint64(f.next))
 	case reflect.Bool:
 		v.SetBool(true)
@@ -94,7 +105,7 @@ func TestEveryFieldSurvivesTheLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, addresses); diff != "" {
 				t.Errorf("a field was lost (-want +got):\n%s", diff)
 			}
 			again, err := Encode(got)
@@ -118,7 +129,7 @@ func TestZeroFieldsSurviveTheLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(Entry{Command: c}, got); diff != "" {
+		if diff := cmp.Diff(Entry{Command: c}, got, addresses); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.Kind(), diff)
 		}
 	}
@@ -155,12 +166,18 @@ func TestDecodeRefuses(t *testing.T) {
 		{"newer phase", wire(t, plan(&jacov1.Replica{Phase: 12})), ErrUnknownCommand},
 		{"negative phase", wire(t, plan(&jacov1.Replica{Phase: -1})), ErrUnknownCommand},
 		{"newer expectation", wire(t, &jacov1.Entry{Command: &jacov1.Entry_ApplyPlan{ApplyPlan: &jacov1.ApplyPlan{
-			Expect: []*jacov1.Expectation{{Kind: 5}}}}}), ErrUnknownCommand},
+			Expect: []*jacov1.Expectation{{Kind: 6}}}}}), ErrUnknownCommand},
 		{"newer type of object", wire(t, &jacov1.Entry{Command: &jacov1.Entry_PutObjects{PutObjects: &jacov1.PutObjects{
 			Objects: []*jacov1.StoredObject{{Type: 5}}}}}), ErrUnknownCommand},
 		{"hash of 19 bytes", wire(t, plan(&jacov1.Replica{Revision: make([]byte, 19)})), ErrInvalid},
 		{"digest of 33 bytes", wire(t, &jacov1.Entry{Command: &jacov1.Entry_UpdateNode{UpdateNode: &jacov1.UpdateNode{
 			Node: &jacov1.Node{CertificateKey: make([]byte, 33)}}}}), ErrInvalid},
+		{"prefix in another form", wire(t, &jacov1.Entry{Command: &jacov1.Entry_ApplyPlan{ApplyPlan: &jacov1.ApplyPlan{
+			Blocks: []*jacov1.NodeBlock{{Prefix: "10.64.0.0/020"}}}}}), ErrInvalid},
+		{"prefix that is none", wire(t, &jacov1.Entry{Command: &jacov1.Entry_ApplyPlan{ApplyPlan: &jacov1.ApplyPlan{
+			Slices: []*jacov1.Slice{{Prefix: "10.64.0.16"}}}}}), ErrInvalid},
+		{"port out of range", wire(t, &jacov1.Entry{Command: &jacov1.Entry_ReportMesh{ReportMesh: &jacov1.ReportMesh{
+			Port: 1 << 16}}}), ErrInvalid},
 		{"time out of range", wire(t, &jacov1.Entry{Time: &timestamppb.Timestamp{Seconds: 1 << 60},
 			Command: &jacov1.Entry_SetSync{SetSync: &jacov1.SetSync{}}}), ErrInvalid},
 		{"form of the audit log", wire(t, &jacov1.Entry{Command: &jacov1.Entry_ObjectDigests{
@@ -263,7 +280,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("decode what was encoded: %v", err)
 		}
-		if diff := cmp.Diff(entry, again); diff != "" {
+		if diff := cmp.Diff(entry, again, addresses); diff != "" {
 			t.Fatal(diff)
 		}
 	})

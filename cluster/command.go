@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/jaco-sh/jaco/signing"
@@ -41,6 +42,7 @@ const (
 	KindPutToken        CommandKind = "token-issued"
 	KindAdmitNode       CommandKind = "node-joined"
 	KindRemoveNode      CommandKind = "node-removed"
+	KindReportMesh      CommandKind = "mesh-reported"
 )
 
 // Entry is what one log entry holds.
@@ -54,8 +56,8 @@ type Entry struct {
 
 // InitCluster makes the cluster. ErrExists: there is one. ErrInvalid: the id is
 // not 16 hexadecimal digits, or name, authority, repository, branch or anchor
-// are missing, or the node is one that UpdateNode refuses. InitializedAt and
-// the indexes are set by Apply.
+// are missing, the pool is one that CheckPool refuses, or the node is one that
+// UpdateNode refuses. InitializedAt and the indexes are set by Apply.
 type InitCluster struct {
 	Meta Meta
 	Node Node // the first member
@@ -85,8 +87,8 @@ type PutToken struct {
 // certificate key that is missing, or another node's; another node's address.
 // ErrExists: a node of that name is a member and is not Down: only one that
 // does not answer is replaced. Of a replaced node nothing is kept but the name:
-// its replicas are Lost, and it is off the recipients of sealed items, which its
-// key opened. The same admission again changes nothing: the same token, name,
+// its replicas are Lost, it is out of the mesh with its blocks and slices, and it
+// is off the recipients of sealed items, which its key opened. The same admission again changes nothing: the same token, name,
 // keys and address.
 type AdmitNode struct {
 	Node  Node
@@ -94,11 +96,23 @@ type AdmitNode struct {
 }
 
 // RemoveNode takes a node out of the member table: its certificate opens
-// nothing any more, and its replicas are Lost. One that is not there changes
+// nothing any more, its replicas are Lost, and it is out of the mesh. One that is not there changes
 // nothing. ErrInvalid: it is the last one.
 type RemoveNode struct {
 	Name   string
 	Reason string // for people
+}
+
+// ReportMesh is what a node's edge says of itself: its place in the mesh begins
+// with it. A changed key or port leaves the node's blocks and slices as they are;
+// the same again changes nothing. ErrInvalid: no key, one that another node has,
+// no port, or a mode other than "kernel" and "userspace". ErrConflict: the node
+// is no member.
+type ReportMesh struct {
+	Node      string
+	PublicKey [32]byte
+	Port      uint16
+	Mode      string
 }
 
 // PutObjects brings git objects into the object store. Storing one twice
@@ -152,6 +166,14 @@ type SetSync struct {
 // a phase other than Assigned, no Revision or SpecHash, or a NextSerial that
 // shrinks. Services are written first; then replicas are lost, created, stopped,
 // removed; then services are dropped.
+//
+// Of the mesh, whose part follows when replicas are lost. ErrInvalid: a block
+// that is no /20 of the pool, a slice without a network or with a serial below 1,
+// or whose prefix is not a /24 to /28. ErrConflict: a block of a node that is not
+// in the mesh, or that overlaps with any block that is given; a slice that is
+// there, does not lie in a block of its node, overlaps with another slice, or
+// holds the node's own address; a slice to drop that is not there, or in which a
+// replica of the node that is not final has an address.
 type ApplyPlan struct {
 	Expect      []Expectation
 	Create      []Replica // Phase Assigned; CreatedAt and indexes are set by Apply
@@ -162,6 +184,22 @@ type ApplyPlan struct {
 	Deployments []DeploymentStatus // records to write whole
 	DropStatus  []string           // deployments to forget
 	Lose        []string           // ids of replicas whose node is down: Lost from now on
+	Blocks      []NodeBlock        // to give to nodes
+	Slices      []Slice            // to make; indexes are set by Apply
+	DropSlices  []SliceKey         // to give back, before others are made
+}
+
+// NodeBlock gives a node a prefix of the pool.
+type NodeBlock struct {
+	Node   string
+	Prefix netip.Prefix
+}
+
+// SliceKey identifies a slice.
+type SliceKey struct {
+	Network string
+	Node    string
+	Serial  int
 }
 
 // ServiceKey identifies a service.
@@ -179,6 +217,7 @@ const (
 	ExpectService    ExpectKind = "service"    // key: deployment/service
 	ExpectDeployment ExpectKind = "deployment" // key: name
 	ExpectNode       ExpectKind = "node"       // key: name
+	ExpectMesh       ExpectKind = "mesh"       // key: name of the node; its slices count
 )
 
 // Expectation is an object's modify index as the planner saw it; 0 means that
@@ -208,6 +247,7 @@ type ReplicaReport struct {
 	ContainerID string
 	ImageDigest string
 	Address     string
+	Addresses   NetworkAddresses
 	ExitCode    int
 	StartedAt   time.Time
 	// NoHealthcheck says that Running is as good as Healthy, so that it sets
@@ -311,3 +351,6 @@ func (*AdmitNode) Kind() CommandKind { return KindAdmitNode }
 
 // Kind implements Command.
 func (*RemoveNode) Kind() CommandKind { return KindRemoveNode }
+
+// Kind implements Command.
+func (*ReportMesh) Kind() CommandKind { return KindReportMesh }

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jaco-sh/jaco/signing"
@@ -34,6 +36,60 @@ type Heartbeat struct {
 	SentAt time.Time `json:"sent_at"`
 	// Stopping announces a planned stop: silence that follows is no loss.
 	Stopping bool `json:"stopping,omitempty"`
+	// Mesh is what the node's edge says; nil from a node without one.
+	Mesh *MeshBeat `json:"mesh,omitempty"`
+}
+
+// MaxPeersTold is how many of a node's peers a heartbeat names: those that are
+// broken first, then by name. A thousand nodes that told of all of each other
+// would fill the leader's answers.
+const MaxPeersTold = 64
+
+// MeshBeat is the mesh as one node has it.
+type MeshBeat struct {
+	// Mode is who encrypts, "kernel" or "userspace"; "" while the edge does not
+	// answer.
+	Mode     string         `json:"mode,omitempty"`
+	Firewall FirewallStatus `json:"firewall"`
+	// PeersAt is when the peers were probed last, Unix seconds of the node's
+	// clock; 0: never. Peers is what was found then, in the first heartbeat to a
+	// leader that says so; nil in those that follow.
+	PeersAt int64        `json:"peers_at,omitempty"`
+	Peers   []PeerStatus `json:"peers,omitempty"`
+}
+
+// Told returns the heartbeat's form: of the peers no more than MaxPeersTold, and
+// none where the leader knows of that round.
+func (m *MeshBeat) Told(known int64) *MeshBeat {
+	if m == nil {
+		return nil
+	}
+	told := *m
+	if m.PeersAt == known {
+		told.Peers = nil
+		return &told
+	}
+	told.Peers = slices.Clone(m.Peers)
+	slices.SortFunc(told.Peers, func(a, b PeerStatus) int {
+		if broken := a.Reason != ""; broken != (b.Reason != "") {
+			if broken {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Node, b.Node)
+	})
+	told.Peers = told.Peers[:min(len(told.Peers), MaxPeersTold)]
+	slices.SortFunc(told.Peers, func(a, b PeerStatus) int { return strings.Compare(a.Node, b.Node) })
+	return &told
+}
+
+// keepPeers takes over what an earlier heartbeat said of a round of probes that
+// this one does not tell of again.
+func (m *MeshBeat) keepPeers(old *MeshBeat) {
+	if m != nil && old != nil && m.Peers == nil && m.PeersAt == old.PeersAt {
+		m.Peers = old.Peers
+	}
 }
 
 // LeaderStatus is what the leader knows and the log does not carry. Without a

@@ -133,6 +133,11 @@ func (l *Liveness) Beat(hb Heartbeat, at time.Time) {
 		w = &watch{since: at, offSince: at}
 		l.nodes[hb.Node] = w
 	}
+	if hb.Mesh != nil {
+		mesh := *hb.Mesh // the caller's own stays as it is
+		mesh.keepPeers(w.beat.Mesh)
+		hb.Mesh = &mesh
+	}
 	w.heard, w.beat, w.offset = at, hb, hb.SentAt.Sub(at)
 	w.asked, w.opinion, w.excused = time.Time{}, nil, time.Time{}
 	if hb.Stopping {

@@ -109,6 +109,10 @@ func (l *loader) record(kind recordKind, body []byte) error {
 		return loadRecord(l, body, &jacov1.SealedItem{}, d.sealed, sealedItems())
 	case recordToken:
 		return loadRecord(l, body, &jacov1.Token{}, d.token, tokens())
+	case recordMeshNode:
+		return loadRecord(l, body, &jacov1.MeshNode{}, d.meshNode, meshNodes())
+	case recordSlice:
+		return loadRecord(l, body, &jacov1.Slice{}, d.slice, meshSlices())
 	case recordSegment:
 		return loadRecord(l, body, &jacov1.AuditSegment{}, d.segment, segments())
 	case recordObject:

@@ -23,6 +23,10 @@ type MeshNode struct {
 	// first, one more whenever few are left. Empty until a leader has given the
 	// first. What is in them is routed to the node, whoever uses it there.
 	Blocks []netip.Prefix
+	// Next is where the search for the next slice begins: behind the one that was
+	// made last, so that addresses which were given back are used again last, when
+	// no node takes them for the earlier network's any more.
+	Next netip.Addr
 
 	CreateIndex uint64
 	ModifyIndex uint64
@@ -118,6 +122,17 @@ func (a NetworkAddresses) All() map[string]netip.Addr {
 		}
 	}
 	return all
+}
+
+// In is the address in one network; the zero address when there is none.
+func (a NetworkAddresses) In(network string) netip.Addr {
+	for part := range strings.FieldsSeq(string(a)) {
+		if name, text, found := cutLast(part, "="); found && name == network {
+			address, _ := netip.ParseAddr(text) // what is none is the zero address
+			return address
+		}
+	}
+	return netip.Addr{}
 }
 
 // EdgeState is everything that a node's edge needs to know: what the node

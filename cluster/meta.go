@@ -31,6 +31,9 @@ func (t *tx) initCluster(c *InitCluster) error {
 	case m.Anchor.IsZero():
 		return fmt.Errorf("%w: a cluster needs an anchor", ErrInvalid)
 	}
+	if err := CheckPool(m.Pool); err != nil {
+		return err
+	}
 	m.InitializedAt = t.now
 	m.CreateIndex, m.ModifyIndex = t.index, t.index
 	t.changed = true

@@ -50,6 +50,9 @@ func (t *tx) admitNode(c *AdmitNode) error {
 	if err := nodes().drop(t.Txn, c.Node.Name); err != nil {
 		return err
 	}
+	if err := t.leaveMesh(c.Node.Name); err != nil {
+		return err
+	}
 	if err := t.putNode(c.Node); err != nil {
 		return err
 	}
@@ -98,6 +101,9 @@ func (t *tx) removeNode(c *RemoveNode) error {
 	}
 	t.changed = true
 	if err := nodes().drop(t.Txn, c.Name); err != nil {
+		return err
+	}
+	if err := t.leaveMesh(c.Name); err != nil {
 		return err
 	}
 	return t.loseReplicasOf(c.Name, "node "+c.Name+" was removed")

@@ -16,6 +16,9 @@ func (t *tx) applyPlan(p *ApplyPlan) error {
 	return firstError(
 		inOrder(p.Services, t.putService),
 		inOrder(p.Lose, t.loseReplica),
+		inOrder(p.Blocks, t.giveBlock),
+		inOrder(p.DropSlices, t.dropSlice),
+		inOrder(p.Slices, t.putSlice),
 		inOrder(p.Create, t.createReplica),
 		inOrder(p.Stop, t.stopReplica),
 		inOrder(p.Remove, t.removeReplica),
@@ -65,6 +68,10 @@ func (t *tx) expect(e Expectation) error {
 		}
 	case ExpectNode:
 		if n := nodes().get(t.Txn, e.Key); n != nil {
+			present = n.ModifyIndex
+		}
+	case ExpectMesh:
+		if n := meshNodes().get(t.Txn, e.Key); n != nil {
 			present = n.ModifyIndex
 		}
 	default:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ func (c commands) draw() Command {
 	if s.Meta() == nil && rapid.IntRange(0, 3).Draw(c.t, "init") > 0 {
 		return testInit()
 	}
-	switch rapid.IntRange(0, 13).Draw(c.t, "kind") {
+	switch rapid.IntRange(0, 15).Draw(c.t, "kind") {
 	case 0:
 		return testInit()
 	case 1, 10:
@@ -37,6 +39,10 @@ func (c commands) draw() Command {
 		return &AdmitNode{Node: n, Token: tokenID(rapid.IntRange(0, 3).Draw(c.t, "token"))}
 	case 13:
 		return &RemoveNode{Name: c.node()}
+	case 14:
+		return c.mesh()
+	case 15:
+		return c.meshPlan(s)
 	case 2:
 		return &PutObjects{Objects: rapid.SliceOfN(rapid.Map(rapid.IntRange(0, 40), numberedObject), 0, 5).Draw(c.t, "objects")}
 	case 3:
@@ -55,6 +61,34 @@ func (c commands) draw() Command {
 		Name: rapid.SampledFrom([]string{"ca-key", "repo-credential", ""}).Draw(c.t, "item"), Recipients: []string{c.node()},
 		Ciphertext: rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(c.t, "ciphertext"),
 	}}}
+}
+
+func (c commands) mesh() Command {
+	return &ReportMesh{
+		Node: c.node(), PublicKey: [32]byte{byte(rapid.IntRange(0, 4).Draw(c.t, "mesh key"))}, Port: 51820,
+		Mode: rapid.SampledFrom([]string{"kernel", "kernel", "userspace", "odd"}).Draw(c.t, "mode"),
+	}
+}
+
+// meshPlan draws few blocks and slices, so that they meet.
+func (c commands) meshPlan(s *Snapshot) Command {
+	p := &ApplyPlan{}
+	number := func(most int, what string) uint32 { return uint32(rapid.IntRange(0, most).Draw(c.t, what)) }
+	for range number(2, "blocks") {
+		p.Blocks = append(p.Blocks, NodeBlock{Node: c.node(), Prefix: netip.PrefixFrom(addressAt(10<<24|64<<16|number(4, "block")<<12), 20)})
+	}
+	for range number(3, "slices") {
+		p.Slices = append(p.Slices, Slice{
+			Network: rapid.SampledFrom([]string{"front", "back"}).Draw(c.t, "network"), Node: c.node(), Serial: int(number(2, "serial")),
+			Prefix: netip.PrefixFrom(addressAt(10<<24|64<<16|number(4, "of block")<<12|number(3, "place")<<4), 28),
+		})
+	}
+	for _, slice := range s.Slices() {
+		if number(3, "drop") == 0 {
+			p.DropSlices = append(p.DropSlices, SliceKey{Network: slice.Network, Node: slice.Node, Serial: slice.Serial})
+		}
+	}
+	return p
 }
 
 func numberedObject(n int) StoredObject {
@@ -141,8 +175,13 @@ func (c commands) report(s *Snapshot) Command {
 		if r.Node != p.Node && rapid.IntRange(0, 19).Draw(c.t, "foreign") > 0 {
 			continue
 		}
+		var at NetworkAddresses
+		for _, slice := range s.SlicesOnNode(r.Node) {
+			at = NewNetworkAddresses(map[string]netip.Addr{slice.Network: slice.Gateway().Next()})
+		}
 		p.Reports = append(p.Reports, ReplicaReport{
-			ID: r.ID, Phase: rapid.SampledFrom(phases[:]).Draw(c.t, "phase"),
+			Addresses: at,
+			ID:        r.ID, Phase: rapid.SampledFrom(phases[:]).Draw(c.t, "phase"),
 			ContainerID: rapid.SampledFrom([]string{"", "c1", "c2"}).Draw(c.t, "container"),
 		})
 	}
@@ -216,6 +255,7 @@ func TestEveryEntryKeepsTheRules(t *testing.T) {
 			}
 			checkReplicas(rt, before, after)
 			checkMembers(rt, before, after)
+			checkMesh(rt, after)
 			entry, err := after.AuditEntry(before.AuditHead().Number + 1)
 			if err != nil || entry.follows(before.AuditHead()) != nil || entry.Index != after.Index() || !entry.Time.Equal(after.Time()) {
 				rt.Fatalf("audit entry %+v, error %v", entry, err)
@@ -298,6 +338,39 @@ func checkMembers(rt *rapid.T, before, after *Snapshot) {
 		n, ok := members[r.Node]
 		if !r.Phase.Final() && (!ok || n.CreateIndex > r.CreateIndex) {
 			rt.Fatalf("replica %s is %s on node %s, which is no member since then", r.ID, r.Phase, r.Node)
+		}
+	}
+}
+
+// checkMesh: only members are in the mesh, and nothing overlaps.
+func checkMesh(rt *rapid.T, s *Snapshot) {
+	places := map[string]MeshNode{}
+	var blocks, pieces []netip.Prefix
+	for _, n := range s.MeshNodes() {
+		if _, member := s.Node(n.Node); !member {
+			rt.Fatalf("%s is in the mesh and no member", n.Node)
+		}
+		places[n.Node], blocks = n, append(blocks, n.Blocks...)
+	}
+	for _, slice := range s.Slices() {
+		if n := places[slice.Node]; !n.holds(slice.Prefix) || slice.Prefix.Contains(n.Address()) {
+			rt.Fatalf("%s of %+v", &slice, n)
+		}
+		pieces = append(pieces, slice.Prefix)
+	}
+	for _, r := range s.Replicas() {
+		for network, at := range r.Addresses.All() {
+			used := func(slice Slice) bool { return slice.Network == network && slice.Prefix.Contains(at) }
+			if !r.Phase.Final() && !slices.ContainsFunc(s.SlicesOnNode(r.Node), used) {
+				rt.Fatalf("replica %s is at %s in %s, which is given back", r.ID, at, network)
+			}
+		}
+	}
+	for _, list := range [][]netip.Prefix{blocks, pieces} {
+		for i, a := range list {
+			if slices.ContainsFunc(list[:i], a.Overlaps) {
+				rt.Fatalf("%s is given twice: %v", a, list)
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"time"
 )
 
 func replicas() table[Replica] {
@@ -153,7 +154,7 @@ func (t *tx) reportReplicas(c *ReportReplicas) error {
 		if old.Phase.Final() {
 			continue
 		}
-		r := t.withReport(*old, report)
+		r := withReport(*old, report, t.now)
 		if r == *old {
 			continue
 		}
@@ -166,9 +167,9 @@ func (t *tx) reportReplicas(c *ReportReplicas) error {
 	return nil
 }
 
-// withReport returns r as a report leaves it. A phase that lies behind is
+// withReport returns r as a report of the time now leaves it. A phase that lies behind is
 // ignored together with its reason; the rest of the report still counts.
-func (t *tx) withReport(r Replica, p ReplicaReport) Replica {
+func withReport(r Replica, p ReplicaReport, now time.Time) Replica {
 	switch {
 	case p.Phase == "" || p.Phase == r.Phase:
 		if p.Reason != "" {
@@ -186,6 +187,9 @@ func (t *tx) withReport(r Replica, p ReplicaReport) Replica {
 	if p.Address != "" {
 		r.Address = p.Address
 	}
+	if p.Addresses != "" {
+		r.Addresses = p.Addresses
+	}
 	if p.ExitCode != 0 {
 		r.ExitCode = p.ExitCode
 	}
@@ -195,10 +199,10 @@ func (t *tx) withReport(r Replica, p ReplicaReport) Replica {
 	r.Drift = r.Drift || p.Drift
 	healthy := r.Phase == Healthy || r.Phase == Running && p.NoHealthcheck
 	if healthy && r.HealthyAt.IsZero() {
-		r.HealthyAt = t.now
+		r.HealthyAt = now
 	}
 	if r.Phase.Final() {
-		r.FinishedAt = t.now
+		r.FinishedAt = now
 	}
 	return r
 }

@@ -39,6 +39,8 @@ const (
 	recordSegment    recordKind = 12
 	recordAudit      recordKind = 13
 	recordToken      recordKind = 14
+	recordMeshNode   recordKind = 15
+	recordSlice      recordKind = 16
 	recordEnd        recordKind = 255
 )
 
@@ -83,6 +85,8 @@ func (s *Snapshot) saveTables(rw *recordWriter) {
 	saveTable(s, rw, recordRefusal, refusals(), rw.encoder.refusal)
 	saveTable(s, rw, recordSealed, sealedItems(), rw.encoder.sealed)
 	saveTable(s, rw, recordToken, tokens(), rw.encoder.token)
+	saveTable(s, rw, recordMeshNode, meshNodes(), rw.encoder.meshNode)
+	saveTable(s, rw, recordSlice, meshSlices(), rw.encoder.slice)
 }
 
 func saveTable[T any, M proto.Message](s *Snapshot, rw *recordWriter, kind recordKind, t table[T], convert func(T) M) {

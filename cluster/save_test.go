@@ -30,8 +30,10 @@ func TestEveryFieldSurvivesASnapshot(t *testing.T) {
 		refusal    Refusal
 		sealed     SealedItem
 		token      Token
+		place      MeshNode
+		piece      Slice
 	)
-	for _, v := range []any{&meta, &sync, &node, &replica, &service, &deployment, &claim, &refusal, &sealed, &token} {
+	for _, v := range []any{&meta, &sync, &node, &replica, &service, &deployment, &claim, &refusal, &sealed, &token, &place, &piece} {
 		fill(v)
 	}
 	tx := r.state.db.Txn(true)
@@ -39,6 +41,7 @@ func TestEveryFieldSurvivesASnapshot(t *testing.T) {
 		metas().put(tx, meta), syncs().put(tx, sync), nodes().put(tx, node), replicas().put(tx, replica),
 		services().put(tx, service), deployments().put(tx, deployment), claims().put(tx, claim),
 		refusals().put(tx, refusal), sealedItems().put(tx, sealed), tokens().put(tx, token),
+		meshNodes().put(tx, place), meshSlices().put(tx, piece),
 		knownObjects().put(tx, knownObject{ID: o.ID, Index: 77}), r.objects.Put([]StoredObject{o}),
 	} {
 		if err != nil {
@@ -57,14 +60,16 @@ func TestEveryFieldSurvivesASnapshot(t *testing.T) {
 		*services().get(s.tx, serviceKey(service.Deployment, service.Name)), *deployments().get(s.tx, deployment.Name),
 		*claims().get(s.tx, numberKey(claim.Number)), *refusals().get(s.tx, numberKey(refusal.CreateIndex)),
 		*sealedItems().get(s.tx, sealed.Name), *tokens().get(s.tx, token.ID), *knownObjects().get(s.tx, string(o.ID[:])),
+		*meshNodes().get(s.tx, place.Node), *meshSlices().get(s.tx, sliceKey(piece.Node, piece.Network, piece.Serial)),
 		*positions().get(s.tx, single), *auditEntries().get(s.tx, numberKey(1)),
 	}
 	before := r.state.Read()
 	want := []any{
 		meta, sync, node, replica, service, deployment, claim, refusal, sealed, token, knownObject{ID: o.ID, Index: 77},
+		place, piece,
 		readPosition(before.tx), *auditEntries().get(before.tx, numberKey(1)),
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, addresses); diff != "" {
 		t.Errorf("a field was lost (-want +got):\n%s", diff)
 	}
 	if tables := len(r.state.db.DBSchema().Tables); tables != len(got)+1 { // and segments, which audit_test.go has

@@ -28,12 +28,14 @@ func (s *Snapshot) Time() time.Time { return readPosition(s.tx).Time }
 // AuditHead returns the number and hash of the newest audit entry.
 func (s *Snapshot) AuditHead() AuditHead { return readPosition(s.tx).Audit }
 
-// Meta returns the cluster's description, nil before InitCluster.
+// Meta returns the cluster's description, nil before InitCluster. Its Pool is the
+// one in force.
 func (s *Snapshot) Meta() *Meta {
 	m, ok := find(s, metas(), single)
 	if !ok {
 		return nil
 	}
+	m.Pool = m.pool()
 	return &m
 }
 
@@ -49,6 +51,24 @@ func (s *Snapshot) Node(name string) (Node, bool) { return find(s, nodes(), name
 
 // Nodes lists all nodes.
 func (s *Snapshot) Nodes() []Node { return nodes().list(s.tx, keyIndex) }
+
+// MeshNode returns a node's place in the mesh; false while its edge has said
+// nothing. The blocks are shared and must not be changed.
+func (s *Snapshot) MeshNode(node string) (MeshNode, bool) { return find(s, meshNodes(), node) }
+
+// MeshNodes lists the nodes of the mesh, by name.
+func (s *Snapshot) MeshNodes() []MeshNode { return meshNodes().list(s.tx, keyIndex) }
+
+// Slices lists all slices, by node, network and serial.
+func (s *Snapshot) Slices() []Slice { return meshSlices().list(s.tx, keyIndex) }
+
+// SlicesOnNode lists the slices of a node.
+func (s *Snapshot) SlicesOnNode(node string) []Slice { return meshSlices().list(s.tx, "node", node) }
+
+// SlicesOf lists the slices that a network has on all nodes.
+func (s *Snapshot) SlicesOf(network string) []Slice {
+	return meshSlices().list(s.tx, "network", network)
+}
 
 // Replica returns a replica by id.
 func (s *Snapshot) Replica(id string) (Replica, bool) { return find(s, replicas(), id) }

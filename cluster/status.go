@@ -167,24 +167,36 @@ type NodeStatus struct {
 	Lag            *uint64           `json:"lag"`           // entries behind the leader
 	HeartbeatAge   *float64          `json:"heartbeat_age"` // seconds since the leader heard it
 	ClockOffset    *float64          `json:"clock_offset"`  // seconds ahead of the leader's clock
-	Firewall       *FirewallStatus   `json:"firewall"`
-	Peers          []PeerStatus      `json:"peers"`
-	Reason         string            `json:"reason"`
+	// WireGuard is who encrypts on it, "kernel" or "userspace"; "" when not known.
+	WireGuard string          `json:"wireguard"`
+	Firewall  *FirewallStatus `json:"firewall"`
+	// Peers are as the node's last round of probes found them; empty before the
+	// first. Of other nodes than the answering one at most MaxPeersTold are known,
+	// broken ones first.
+	Peers  []PeerStatus `json:"peers"`
+	Reason string       `json:"reason"`
 }
 
 // FirewallStatus is the isolation on one node; null where no mesh runs.
 type FirewallStatus struct {
-	Ready      bool   `json:"ready"`
-	Reason     string `json:"reason"`
+	// Ready says that the rules were read back from the kernel and are right. Where
+	// they are not, no container starts.
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason"` // why not
+	// Generation counts the times that the rules were written.
 	Generation uint64 `json:"generation"`
 }
 
-// PeerStatus is one mesh connection of a node.
+// PeerStatus is one mesh connection of a node, as that node sees it.
 type PeerStatus struct {
 	Node         string  `json:"node"`
-	HandshakeAge float64 `json:"handshake_age"` // seconds
-	RTT          float64 `json:"rtt_ms"`
-	MTU          int     `json:"mtu"`
+	HandshakeAge float64 `json:"handshake_age"` // seconds; -1: there was none yet
+	RTT          float64 `json:"rtt_ms"`        // 0: no answer
+	MTU          int     `json:"mtu"`           // bytes of the largest packet that came through; 0: none did
+	// Mode is who encrypts at this end, "kernel" or "userspace".
+	Mode string `json:"mode"`
+	// Reason is what is broken and what to do, "" when nothing is.
+	Reason string `json:"reason"`
 }
 
 // RouteStatus is one route of the ingress.

@@ -52,6 +52,8 @@ type SoftStatus struct {
 	// that it was given, and the node goes on with what it had: a history that contradicts
 	// the checkpoint; "" when there is none.
 	Problem string
+	// Mesh is what the answering node's own edge says; nil where there is none.
+	Mesh *MeshBeat
 	// Misled is what the answering node refused last of what a leader gave it, ""
 	// when that was nothing, or long ago.
 	Misled string
@@ -76,7 +78,7 @@ func BuildStatus(in StatusInput) *Status {
 		Quorum:   in.Soft.Quorum,
 		Voters:   len(voters(in, func(string) bool { return true })),
 		Nodes:    len(status.Nodes),
-		Warnings: warnings(in),
+		Warnings: warnings(in, status.Nodes),
 	}
 	if meta := in.Snapshot.Meta(); meta != nil {
 		status.Cluster.ID, status.Cluster.Name = meta.ID, meta.Name

@@ -35,7 +35,7 @@ func nodeStatuses(in StatusInput) []NodeStatus {
 func nodeStatus(in StatusInput, n Node, replicas int) NodeStatus {
 	s := NodeStatus{
 		Name: n.Name, Address: n.Address, Role: "non-voter", State: n.State, Availability: string(desired.NodeActive),
-		Labels: map[string]string{}, Version: n.Version, Replicas: replicas, Peers: []PeerStatus{},
+		Labels: map[string]string{}, Version: n.Version, Replicas: replicas, WireGuard: modeOf(in, n.Name), Peers: []PeerStatus{},
 	}
 	if in.Soft.Voters[n.Name] {
 		s.Role = "voter"
@@ -69,6 +69,10 @@ func nodeStatus(in StatusInput, n Node, replicas int) NodeStatus {
 	if removed {
 		reasons = append(reasons, "a signed commit removes it: it leaves once a leader has taken that up")
 	}
+	if f := s.Firewall; f != nil && !f.Ready && n.State != NodeDown && f.Reason != "" && !strings.Contains(n.Reason, f.Reason) {
+		reasons = append(reasons, "no container starts: "+f.Reason) // it is recorded once it lasts
+	}
+	reasons = append(reasons, brokenPairs(in, s)...)
 	s.Reason = joinReasons(reasons...)
 	return s
 }
@@ -83,12 +87,14 @@ func (s *NodeStatus) addSoft(in StatusInput) (soft *NodeSoft, refusal string) {
 			s.CPUPressure, s.MemoryPressure = heard.CPUPressure, heard.MemoryPressure
 			s.Accepted, s.Index = hashText(heard.Commit), &heard.Index
 			s.HeartbeatAge, s.ClockOffset = seconds(heard.Age), seconds(heard.ClockOffset)
+			s.addMesh(heard.Mesh)
 			refusal = refuses(heard.Claim, heard.Refusal)
 		}
 	}
 	if s.Name == in.Soft.Node {
 		index := in.Snapshot.Index()
 		s.Index = &index
+		s.addMesh(in.Soft.Mesh)
 		if v := in.View; v != nil {
 			s.Accepted, refusal = hashText(v.Commit), refuses(v.Claim, v.RefusalText())
 		}

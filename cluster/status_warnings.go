@@ -10,7 +10,7 @@ import (
 )
 
 // warnings lists what endangers the cluster as a whole.
-func warnings(in StatusInput) []string {
+func warnings(in StatusInput, nodes []NodeStatus) []string {
 	out := []string{}
 	if in.Soft.Problem != "" {
 		out = append(out, fmt.Sprintf("node %s does not follow the log: %s", in.Soft.Node, in.Soft.Problem))
@@ -35,7 +35,7 @@ func warnings(in StatusInput) []string {
 	if text := massLossText(in); text != "" {
 		out = append(out, text)
 	}
-	return out
+	return append(out, pairWarnings(in, nodes)...)
 }
 
 // staleText says that no new commit has come for longer than the trust policy

@@ -150,7 +150,7 @@ func newDB() (*memdb.MemDB, error) {
 		positions().schema(), metas().schema(), syncs().schema(), nodes().schema(),
 		replicas().schema(), services().schema(), deployments().schema(), claims().schema(),
 		refusals().schema(), sealedItems().schema(), tokens().schema(), knownObjects().schema(),
-		segments().schema(), auditEntries().schema(),
+		segments().schema(), auditEntries().schema(), meshNodes().schema(), meshSlices().schema(),
 	} {
 		schema.Tables[s.Name] = s
 	}

@@ -248,6 +248,8 @@ func (p *transcript) dump() []string {
 	lines = append(lines, printAll(p, "refusal", s.Refusals())...)
 	lines = append(lines, printAll(p, "sealed", s.SealedItems())...)
 	lines = append(lines, printAll(p, "token", s.Tokens())...)
+	lines = append(lines, printAll(p, "mesh", s.MeshNodes())...)
+	lines = append(lines, printAll(p, "slice", s.Slices())...)
 	return append(lines, printAll(p, "object", knownObjects().list(s.tx, keyIndex))...)
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/jaco-sh/jaco/signing"
@@ -15,6 +16,8 @@ type Meta struct {
 	Repo Repo
 	// Anchor is the pinned commit that everything accepted descends from.
 	Anchor signing.Hash
+	// Pool is where all addresses of the mesh come from; default DefaultPool.
+	Pool netip.Prefix
 	// InitializedAt is the time of the InitCluster entry.
 	InitializedAt time.Time
 
@@ -215,11 +218,13 @@ type Replica struct {
 	ContainerID string
 	ImageDigest string // the image that runs: repo digest, or image id when it has none
 	Address     string // in its first network
-	ExitCode    int
-	Drift       bool // it did not end by itself: somebody removed, stopped or changed its container
-	StartedAt   time.Time
-	HealthyAt   time.Time // when it first became Healthy, or Running without a healthcheck
-	FinishedAt  time.Time // entry time of the final phase
+	// Addresses are those in all its networks of the mesh.
+	Addresses  NetworkAddresses
+	ExitCode   int
+	Drift      bool // it did not end by itself: somebody removed, stopped or changed its container
+	StartedAt  time.Time
+	HealthyAt  time.Time // when it first became Healthy, or Running without a healthcheck
+	FinishedAt time.Time // entry time of the final phase
 
 	CreateIndex uint64
 	ModifyIndex uint64

@@ -1,11 +1,13 @@
 package desired
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // service is a compose file whose only service has these lines.
@@ -71,7 +73,7 @@ func TestPrivileges(t *testing.T) {
 				t.Errorf("the gate says %v, the compiler %v", gate, err2(compose(text)))
 			}
 			ungated, err := CompileWith(files("compose.yaml", text), "shop", "deployments/shop", Options{Ungated: true})
-			if diff := cmp.Diff(d, ungated); err != nil || diff != "" {
+			if diff := cmp.Diff(d, ungated, cmpopts.EquateComparable(netip.Addr{})); err != nil || diff != "" {
 				t.Errorf("the options change the result: %v %s", err, diff)
 			}
 		})
@@ -125,6 +127,9 @@ func TestRefusedIsolation(t *testing.T) {
 		"    volumes: [\"/srv/x:/c:Z\"]\n":                                                      "label the path",
 		"    volumes: [{type: bind, source: /a, target: /b, bind: {create_host_path: true}}]\n": "nothing is made on a node in silence",
 		"    volumes: [\"vol:/x\"]\nvolumes: {vol: {name: jaco_blog_posts}}\n":                  "names that begin with jaco_",
+		"    networks: [net]\nnetworks: {net: {name: shared.jaco-2}}\n":                         "names with .jaco- in them",
+		"    networks: [net]\nnetworks: {net: {external: true, name: shared.jaco-2}}\n":         "names with .jaco- in them",
+		"    networks: [net.jaco-2]\nnetworks: {net.jaco-2: {}}\n":                              "names with .jaco- in them",
 		"    volumes: [\"vol:/x\"]\nvolumes: {vol: {external: true, driver: local}}\n":          "means nothing for an external one",
 		"    volumes: [\"vol:/x\"]\nvolumes: {vol: {external: true, x-jaco-prune: true}}\n":     "an external volume is never removed",
 		"    volumes: [\"vol:/x\"]\nvolumes: {vol: {name: \"a b\"}}\n":                          "no name that the engine takes",

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -9,6 +10,10 @@ import (
 
 // defaultNetwork is what a service joins that names no network.
 const defaultNetwork = "default"
+
+// bridgeMark stands in the names of the further bridges that the engine has of a
+// network (cluster.SliceNetwork). A network of such a name would be one of them.
+const bridgeMark = ".jaco-"
 
 // attachments are the networks of a service, sorted by name: those of
 // jaco.yaml where it names some, else compose's.
@@ -76,6 +81,9 @@ func (b *builder) networks(d *Deployment) []Network {
 		}
 		n := Network{Name: name, Internal: config.Internal, Labels: b.labels(config.Labels, append(place, "labels"))}
 		n.Engine, n.External = b.beyond("networks", name, config.Name, bool(config.External), privilegeNetwork)
+		if strings.Contains(cmp.Or(n.Engine, name), bridgeMark) {
+			b.failf(place, "names with %s in them are given by JACO; choose another", bridgeMark)
+		}
 		if used[name] {
 			out = append(out, n)
 		}

@@ -15,6 +15,7 @@ type reasonKind int
 const (
 	reasonPause reasonKind = iota
 	reasonVolume
+	reasonAddresses
 	reasonUnplaced
 	reasonGaveUp
 	reasonLimit

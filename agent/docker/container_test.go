@@ -24,7 +24,7 @@ var unmapped = map[string]string{
 	"PullPolicy":               "the agent pulls before it creates",
 	"Resources.CPUReservation": "the scheduler places by it; the engine knows no reservation of cores",
 	"Networks.Network":         "ContainerSpec.Networks carries the engine's names",
-	"Networks.Aliases":         "ContainerSpec.Networks carries them, with the service's name",
+	"Networks.Aliases":         "the mesh's DNS answers them; ContainerSpec.Networks carries those of external networks",
 	"Secrets.Name":             "a name of the file",
 	"Secrets.File.Path":        "likewise",
 	"Secrets.File.Data":        "ContainerSpec.Secrets carries the path of what the agent decrypted",
@@ -107,7 +107,7 @@ func fieldPaths(typ reflect.Type, prefix string) (paths []string) {
 		for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Slice {
 			elem = elem.Elem()
 		}
-		if elem.Kind() == reflect.Struct {
+		if elem.Kind() == reflect.Struct && elem != reflect.TypeFor[netip.Addr]() {
 			paths = append(paths, fieldPaths(elem, prefix+f.Name+".")...)
 		} else {
 			paths = append(paths, prefix+f.Name)
@@ -119,6 +119,10 @@ func fieldPaths(typ reflect.Type, prefix string) (paths []string) {
 // change gives the field at path another value.
 func change(t *testing.T, v reflect.Value, path []string) {
 	t.Helper()
+	if len(path) == 1 && v.Kind() == reflect.Struct && v.FieldByName(path[0]).Type() == reflect.TypeFor[[]netip.Addr]() {
+		v.FieldByName(path[0]).Set(reflect.ValueOf([]netip.Addr{netip.IPv4Unspecified()}))
+		return
+	}
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
 		if v.Kind() == reflect.Pointer {
 			v = v.Elem()

@@ -82,15 +82,7 @@ func (e *Engine) event(m events.Message) (agent.Event, bool) {
 	out := agent.Event{Action: agent.EventAction(m.Action), Time: time.Unix(0, m.TimeNano)}
 	if m.Type == events.NetworkEventType {
 		out.Network, out.Container = attr["name"], attr["container"]
-		switch m.Action {
-		case events.ActionDestroy:
-			out.Action = agent.ActionNetworkEnd
-			return out, true
-		case events.ActionConnect, events.ActionDisconnect:
-			return out, true
-		default:
-			return out, false
-		}
+		return out, m.Action == events.ActionConnect || m.Action == events.ActionDisconnect
 	}
 	if attr[agent.LabelCluster] != e.cluster {
 		return out, false

@@ -2,10 +2,12 @@ package consensus
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jaco-sh/jaco/cluster"
 )
@@ -69,7 +71,7 @@ func TestClusterState(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := state.Read()
-	if diff := cmp.Diff(want.Meta(), got.Meta()); diff != "" {
+	if diff := cmp.Diff(want.Meta(), got.Meta(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("meta after a restart (-want +got):\n%s", diff)
 	}
 	if got.AuditHead() != want.AuditHead() {

@@ -46,7 +46,7 @@ func (c *Client) Close() error { return c.closer.Close() }
 func (c *Client) Init(ctx context.Context, request *InitRequest) (*InitResult, error) {
 	in := &jacov1.InitRequest{
 		ClusterName: request.ClusterName, Repo: request.Repo, Branch: request.Branch, Anchor: request.Anchor,
-		SshKey: request.SSHKey, Token: request.Token, KnownHosts: request.KnownHosts,
+		SshKey: request.SSHKey, Token: request.Token, KnownHosts: request.KnownHosts, Pool: poolText(request.Pool),
 	}
 	for _, s := range request.Signers {
 		in.Signers = append(in.Signers, &jacov1.Signer{Name: s.Name, Key: s.Key})

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/jaco-sh/jaco/cluster"
 	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
@@ -22,11 +24,14 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 1, time.UTC)
 
+// samePrefix compares prefixes as what they are.
+var samePrefix = cmpopts.EquateComparable(netip.Prefix{})
+
 func TestInitCarriesEverything(t *testing.T) {
 	want := &InitRequest{
 		ClusterName: "prod", Repo: "https://git.example.com/fleet.git", Branch: "main", Anchor: "tip",
 		Signers: []Signer{{"alice", []byte("ssh-ed25519 A")}, {"bob", []byte("\xff\x00")}},
-		SSHKey:  []byte("key"), Token: []byte("token"), KnownHosts: []byte("hosts"),
+		SSHKey:  []byte("key"), Token: []byte("token"), KnownHosts: []byte("hosts"), Pool: netip.MustParsePrefix("10.32.0.0/12"),
 	}
 	result := &InitResult{ClusterID: "ab", Repo: "/r", Branch: "main", Anchor: "12", Lines: []string{"one", "two"}}
 	var got *InitRequest
@@ -42,7 +47,7 @@ func TestInitCarriesEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, samePrefix); diff != "" {
 		t.Errorf("request (-sent +received):\n%s", diff)
 	}
 	if diff := cmp.Diff(result, answer); diff != "" {

@@ -21,6 +21,9 @@ type HelloResult struct {
 	Authority   []byte // PEM
 	Checkpoint  []byte // what the node pins
 	Branch      string
+	// Pool is where the addresses of containers come from; zero where the member
+	// is older than pools, and then the default.
+	Pool netip.Prefix
 }
 
 // JoinRequest is a node's request to become a member.

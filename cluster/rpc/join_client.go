@@ -74,9 +74,13 @@ func (c *JoinClient) Hello(ctx context.Context, token Token) (*HelloResult, erro
 	if sha256.Sum256(out.GetCheckpoint()) != token.Checkpoint {
 		return nil, fmt.Errorf("%s: %w: its checkpoint is another: join by another member, and tell whoever runs this one", c.server, ErrCheckpoint)
 	}
+	pool, err := parsePool(out.GetPool())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.server, err)
+	}
 	return &HelloResult{
 		ClusterID: out.GetClusterId(), ClusterName: out.GetClusterName(), Authority: out.GetAuthority(),
-		Checkpoint: out.GetCheckpoint(), Branch: out.GetBranch(),
+		Checkpoint: out.GetCheckpoint(), Branch: out.GetBranch(), Pool: pool,
 	}, nil
 }
 

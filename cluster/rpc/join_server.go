@@ -42,7 +42,7 @@ func (s *joinServer) Hello(ctx context.Context, in *jacov1.HelloRequest) (*jacov
 	}
 	return &jacov1.HelloResponse{
 		ClusterId: hello.ClusterID, ClusterName: hello.ClusterName, Authority: hello.Authority,
-		Checkpoint: hello.Checkpoint, Branch: hello.Branch,
+		Checkpoint: hello.Checkpoint, Branch: hello.Branch, Pool: poolText(hello.Pool),
 	}, nil
 }
 

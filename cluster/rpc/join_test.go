@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,7 +44,7 @@ func TestJoin(t *testing.T) {
 	checkpoint := bytes.Repeat([]byte("checkpoint"), 300<<10)
 	token := c.token(t, cluster.TokenJoin, sha256.Sum256(checkpoint))
 	stored := &cluster.Token{ID: token.ID, Kind: token.Kind, Hash: token.Hash(), ExpiresAt: noon.Add(time.Hour)}
-	hello := &HelloResult{ClusterID: c.id, ClusterName: "test", Authority: c.authority.CertificatePEM(), Checkpoint: checkpoint, Branch: "main"}
+	hello := &HelloResult{ClusterID: c.id, ClusterName: "test", Authority: c.authority.CertificatePEM(), Checkpoint: checkpoint, Branch: "main", Pool: netip.MustParsePrefix("10.32.0.0/12")}
 	door.node.hello = func(_ context.Context, id string) (*HelloResult, error) {
 		if id != token.ID {
 			return nil, errUnset
@@ -75,7 +76,7 @@ func TestJoin(t *testing.T) {
 	}
 	answer.Checkpoint = hello.Checkpoint[:1] // go-cmp takes seconds for the whole
 	hello.Checkpoint = answer.Checkpoint
-	if diff := cmp.Diff(hello, answer); diff != "" {
+	if diff := cmp.Diff(hello, answer, samePrefix); diff != "" {
 		t.Errorf("hello (-sent +received):\n%s", diff)
 	}
 	candidate := newCandidate(t, c)

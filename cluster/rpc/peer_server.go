@@ -137,6 +137,10 @@ func mayPropose(node string, entry cluster.Entry) error {
 		if command.Node != node {
 			return forbidden("node %s reports on the replicas of node %q", node, command.Node)
 		}
+	case *cluster.ReportMesh:
+		if command.Node != node {
+			return forbidden("node %s reports on the mesh of node %q", node, command.Node)
+		}
 	case *cluster.RecordEvents:
 		for _, event := range command.Events {
 			if event.Node != "" && event.Node != node {

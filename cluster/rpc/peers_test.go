@@ -269,6 +269,7 @@ func TestMembersSpeakForThemselves(t *testing.T) {
 		"another's name":     entry(cluster.Actor{Kind: cluster.ActorNode, Name: "node-1"}, report("node-1").Command),
 		"an operator's name": entry(cluster.Actor{Kind: cluster.ActorOperator, Name: "node-2"}, report("node-2").Command),
 		"another's replicas": entry(own, report("node-1").Command),
+		"another's key":      entry(own, &cluster.ReportMesh{Node: "node-1", PublicKey: [32]byte{1}, Port: 51820, Mode: "kernel"}),
 		"another's event":    entry(own, events("node-2", "node-1")),
 		"a node's state":     entry(own, &cluster.UpdateNode{Node: cluster.Node{Name: "node-2", Address: "a:1", State: cluster.NodeReady}}),
 		"a removal":          entry(own, &cluster.RemoveNode{Name: "node-2"}),
@@ -284,6 +285,7 @@ func TestMembersSpeakForThemselves(t *testing.T) {
 	}
 	for name, command := range map[string]cluster.Command{
 		"its replicas":      report("node-2").Command,
+		"its key":           &cluster.ReportMesh{Node: "node-2", PublicKey: [32]byte{1}, Port: 51820, Mode: "kernel"},
 		"its events":        events("node-2", ""),
 		"objects":           &cluster.PutObjects{},
 		"a claim":           &cluster.AdvanceRevision{Claim: cluster.Claim{Number: 1, Time: noon}},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,10 @@ func (s *Server) Init(ctx context.Context, in *jacov1.InitRequest) (*jacov1.Init
 		ClusterName: in.GetClusterName(), Repo: in.GetRepo(), Branch: in.GetBranch(), Anchor: in.GetAnchor(),
 		SSHKey: in.GetSshKey(), Token: in.GetToken(), KnownHosts: in.GetKnownHosts(),
 	}
+	var err error
+	if request.Pool, err = parsePool(in.GetPool()); err != nil {
+		return nil, toStatus(err)
+	}
 	for _, signer := range in.GetSigners() {
 		request.Signers = append(request.Signers, Signer{signer.GetName(), signer.GetKey()})
 	}
@@ -147,6 +152,26 @@ func (s *Server) Init(ctx context.Context, in *jacov1.InitRequest) (*jacov1.Init
 	return &jacov1.InitResponse{
 		ClusterId: result.ClusterID, Repo: result.Repo, Branch: result.Branch, Anchor: result.Anchor, Lines: result.Lines,
 	}, nil
+}
+
+// parsePool reads a prefix; nothing is the zero one.
+func parsePool(text string) (netip.Prefix, error) {
+	if text == "" {
+		return netip.Prefix{}, nil
+	}
+	pool, err := netip.ParsePrefix(text)
+	if err != nil {
+		return pool, fmt.Errorf("%w: pool: %w", cluster.ErrInvalid, err)
+	}
+	return pool, nil
+}
+
+// poolText is what parsePool reads.
+func poolText(pool netip.Prefix) string {
+	if !pool.IsValid() {
+		return ""
+	}
+	return pool.String()
 }
 
 // JoinCluster implements the service.
@@ -352,6 +377,8 @@ type InitRequest struct {
 	SSHKey      []byte
 	Token       []byte
 	KnownHosts  []byte
+	// Pool is where the addresses of containers come from; zero: the default.
+	Pool netip.Prefix
 }
 
 // ReanchorResult is what a node trusts after its pin was moved.

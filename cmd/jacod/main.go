@@ -64,6 +64,9 @@ func newRoot() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("config") {
+				config.Path = file
+			}
 			clock, err := newClock(clockOffset)
 			if err != nil {
 				return err
@@ -72,7 +75,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.Flags().StringVar(&file, "config", DefaultConfigFile, "the configuration file")
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(newEdgeCommand(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

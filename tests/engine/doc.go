@@ -1,3 +1,3 @@
-// Package engine is the suite that plays the tests of agent/docker against a
-// real engine: without one they skip.
+// Package engine is the suite that plays the tests of agent/docker and
+// mesh/bridge against real engines: without one they skip.
 package engine

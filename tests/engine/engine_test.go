@@ -14,14 +14,31 @@ func TestMain(m *testing.M) { rig.Main(m, "engine") }
 // skip now that it has what it wants.
 func TestAgentDocker(t *testing.T) {
 	node := rig.Start(t, rig.Config{}).Nodes[0]
+	play(t, node, "./agent/docker")
+}
+
+// TestMeshBridge runs them inside the node's network, against engines of both
+// kinds of packet filter.
+func TestMeshBridge(t *testing.T) {
+	for name, legacy := range map[string]bool{"iptables-nft": false, "iptables-legacy": true} {
+		t.Run(name, func(t *testing.T) {
+			node := rig.Start(t, rig.Config{Engine: rig.EngineConfig{LegacyTables: legacy}}).Nodes[0]
+			play(t, node, "-exec", "nsenter --net=/var/run/netns/"+string(node.NetNS), "./mesh/bridge")
+		})
+	}
+}
+
+// play runs go test with the node's engine.
+func play(t *testing.T, node *rig.Node, args ...string) {
+	t.Helper()
 	root := rig.Must[string](t)(rig.ModuleRoot())
 	var counts gotest.Counts
 	live := 0
 	said := map[string][]string{}
 	var out strings.Builder
 	err := gotest.Command{
-		Dir: root, Env: []string{"JACO_TEST_ENGINE=" + node.Engine.Host()},
-		Args: []string{"-count=1", "-timeout=10m", "./agent/docker"},
+		Dir: root, Env: []string{"JACO_TEST_ENGINE=" + node.Engine.Host(), node.Engine.PathVariable()},
+		Args: append([]string{"-count=1", "-timeout=10m"}, args...),
 	}.Run(t.Context(), &out, func(ev gotest.Event) {
 		counts.Take(ev)
 		switch {
@@ -43,5 +60,5 @@ func TestAgentDocker(t *testing.T) {
 	if live == 0 {
 		t.Error("no test ran against the engine")
 	}
-	t.Logf("agent/docker: %s, %d against the engine", counts, live)
+	t.Logf("%s: %s, %d against the engine", args[len(args)-1], counts, live)
 }

@@ -19,7 +19,8 @@ type DaemonConfig struct {
 	// Jacod and Jaco are the programs' paths; empty ones are taken from Bin.
 	Jacod, Jaco string
 	// Settings go into jacod.yaml on top of what the rig sets: data_dir,
-	// socket, name, advertise_address, engine. A nil value removes a key.
+	// socket, name, advertise_address, engine, edge, wireguard. A nil value
+	// removes a key.
 	Settings map[string]any
 	// Env is added to the environment of jacod.
 	Env []string
@@ -29,8 +30,8 @@ type DaemonConfig struct {
 	DataSize int64
 }
 
-// Daemon is jacod on a node, and jaco as its operator. Its methods are not for
-// concurrent use, except Run, Status and Tail.
+// Daemon is jacod on a node, the edge that it starts, and jaco as its operator.
+// Its methods are not for concurrent use, except Run, Status and Tail.
 type Daemon struct {
 	Node   *Node
 	Socket string
@@ -72,6 +73,8 @@ func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 	}
 	settings := map[string]any{
 		"data_dir": d.DataDir, "socket": d.Socket, "name": node.Name, "advertise_address": node.Address.String(),
+		"edge":      map[string]any{"start": true, "socket": filepath.Join(dir, "edge.sock")},
+		"wireguard": map[string]any{"interface": node.WireGuard},
 	}
 	if node.Engine != nil {
 		settings["engine"] = node.Engine.Host()
@@ -106,7 +109,7 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 	var err error
 	d.proc, err = d.Node.Start(ctx, ProcConfig{
-		Name: "jacod", Path: d.jacod, Args: []string{"--config", d.ConfigFile}, Env: append(os.Environ(), d.env...),
+		Name: "jacod", Path: d.jacod, Args: []string{"--config", d.ConfigFile}, Env: d.environment(),
 	})
 	if err != nil {
 		return err
@@ -118,11 +121,21 @@ func (d *Daemon) Start(ctx context.Context) error {
 	})
 }
 
-// Kill ends jacod with SIGKILL; one that does not run is no error.
+// environment is what jacod runs with.
+func (d *Daemon) environment() []string {
+	env := os.Environ()
+	if d.Node.Engine != nil {
+		env = append(env, d.Node.Engine.path())
+	}
+	return append(env, d.env...)
+}
+
+// Kill ends jacod with SIGKILL; one that does not run is no error. The edge runs
+// on.
 func (d *Daemon) Kill(ctx context.Context) error { return d.end(ctx, syscall.SIGKILL) }
 
 // Stop ends jacod with SIGTERM and waits for it; one that does not run is no
-// error.
+// error. The edge runs on.
 func (d *Daemon) Stop(ctx context.Context) error { return d.end(ctx, syscall.SIGTERM) }
 
 func (d *Daemon) end(ctx context.Context, sig syscall.Signal) error {

@@ -77,10 +77,14 @@ func (d *Daemon) FreeDisk(context.Context) error {
 }
 
 // Wipe empties the data directory, the embedded repository in it included, as
-// a disk that was replaced. jacod must not run.
-func (d *Daemon) Wipe(context.Context) error {
+// a disk that was replaced. jacod must not run; its edge, which keeps what it
+// knows there, is ended.
+func (d *Daemon) Wipe(ctx context.Context) error {
 	if d.Running() {
 		return errors.New("wipe data directory: jacod is running")
+	}
+	if err := d.KillEdge(ctx); err != nil {
+		return err
 	}
 	entries, err := os.ReadDir(d.DataDir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // apiVersion is the oldest that the project supports (Engine 20.10).
@@ -165,7 +166,7 @@ type Details struct {
 		Labels map[string]string
 	}
 	NetworkSettings struct {
-		Networks map[string]struct{ IPAddress string }
+		Networks map[string]struct{ IPAddress, Gateway string }
 	}
 }
 
@@ -210,4 +211,42 @@ func (d *Docker) RunContainer(ctx context.Context, spec RunSpec) (string, error)
 // operator's "docker rm -f" does.
 func (d *Docker) Remove(ctx context.Context, container string) error {
 	return d.Do(ctx, http.MethodDelete, "/containers/"+url.PathEscape(container)+"?force=1&v=1", nil, nil)
+}
+
+// Event is something that the engine tells of a container.
+type Event struct {
+	Action   string
+	TimeNano int64 // the engine's clock, which is the machine's
+	Actor    struct {
+		ID         string
+		Attributes map[string]string
+	}
+}
+
+// At is when it happened.
+func (e Event) At() time.Time { return time.Unix(0, e.TimeNano) }
+
+// Events tells of containers from now on, until the context ends or the engine
+// does; ready is called once nothing will be missed.
+func (d *Docker) Events(ctx context.Context, ready func(), each func(Event)) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://engine/"+apiVersion+"/events?filters="+url.QueryEscape(`{"type":["container"]}`), nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask engine for events: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	ready()
+	for dec := json.NewDecoder(resp.Body); ; {
+		var event Event
+		if err := dec.Decode(&event); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("read events: %w", err)
+		}
+		each(event)
+	}
 }

@@ -26,6 +26,9 @@ type EngineConfig struct {
 	Bridge string
 	// NoLiveRestore ends the containers with the engine; Swarm needs it.
 	NoLiveRestore bool
+	// LegacyTables has the engine, and jacod beside it, write packet filter rules
+	// by iptables-legacy instead of the machine's iptables.
+	LegacyTables bool
 
 	// insecure is where registries are reached without TLS.
 	insecure netip.Prefix
@@ -82,6 +85,11 @@ func (e *Engine) boot(ctx context.Context) error {
 			return err
 		}
 	}
+	if e.cfg.LegacyTables {
+		if err := linkLegacyTables(e.legacyDir()); err != nil {
+			return err
+		}
+	}
 	if err := e.startContainerd(ctx); err != nil {
 		return err
 	}
@@ -120,7 +128,7 @@ func (e *Engine) startContainerd(ctx context.Context) error {
 
 // env keeps proxies and client settings of this machine away from the engine.
 func (e *Engine) env() []string {
-	return []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + e.space.Dir, "TMPDIR=" + e.space.Dir}
+	return []string{e.path(), "HOME=" + e.space.Dir, "TMPDIR=" + e.space.Dir}
 }
 
 // Start starts dockerd (not containerd) and waits until it answers. It is for
@@ -164,7 +172,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	if e.dockerd, err = e.space.Start(ctx, ProcConfig{Name: "dockerd", Path: "dockerd", Args: args, Env: e.env()}); err != nil {
 		return err
 	}
-	return e.dockerd.waitFor(ctx, "the engine to answer", e.Ping)
+	if err := e.dockerd.waitFor(ctx, "the engine to answer", e.Ping); err != nil || e.host != nil {
+		return err
+	}
+	return e.dropForwarded(ctx)
 }
 
 // Stop stops dockerd gracefully; containers keep running unless NoLiveRestore.

@@ -28,7 +28,7 @@ func NewHost(ctx context.Context) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{id: id, Node: Node{Space: Space{
+	h := &Host{id: id, Node: Node{WireGuard: wireGuardName(id, 0), Space: Space{
 		Name: "host", Address: netip.AddrFrom4([4]byte{127, 0, 0, 1}), Dir: filepath.Join(os.TempDir(), id, "host"), group: g,
 	}}}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {

@@ -22,6 +22,9 @@ type Image struct {
 	Env map[string]string
 	// Files are more files, by absolute path.
 	Files map[string]string
+	// Copies are files of this machine, by absolute path in the image, with their
+	// permissions.
+	Copies map[string]string
 	// Healthcheck is the image's own, "CMD …" in Dockerfile form; usually left
 	// to the compose file.
 	Healthcheck string
@@ -73,6 +76,19 @@ func (img Image) rootfs() ([]byte, error) {
 			return nil, fmt.Errorf("build image %s: path %q is not absolute", img.Ref, name)
 		}
 		if err := add(name, 0o644, []byte(data)); err != nil {
+			return nil, err
+		}
+	}
+	for name, from := range img.Copies {
+		info, err := os.Stat(from)
+		if err != nil {
+			return nil, fmt.Errorf("build image %s: %w", img.Ref, err)
+		}
+		data, err := os.ReadFile(from)
+		if err != nil {
+			return nil, fmt.Errorf("build image %s: %w", img.Ref, err)
+		}
+		if err := add(name, int64(info.Mode().Perm()), data); err != nil {
 			return nil, err
 		}
 	}

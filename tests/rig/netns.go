@@ -19,12 +19,21 @@ import (
 
 const netnsDir = "/run/netns"
 
-// NetNS names a network namespace under /run/netns; the empty name is the
-// host's own network.
+// NetNS names a network namespace under /run/netns, or is the path of its file;
+// the empty name is the host's own network.
 type NetNS string
 
+// NetNSOf is the network namespace of a process, for as long as the process
+// lives: that of a container, by the process id that the engine tells.
+func NetNSOf(pid int) NetNS { return NetNS(fmt.Sprintf("/proc/%d/ns/net", pid)) }
+
 // path is the namespace's file.
-func (n NetNS) path() string { return filepath.Join(netnsDir, string(n)) }
+func (n NetNS) path() string {
+	if filepath.IsAbs(string(n)) {
+		return string(n)
+	}
+	return filepath.Join(netnsDir, string(n))
+}
 
 func (n NetNS) create(ctx context.Context) error {
 	if _, err := output(exec.CommandContext(ctx, "ip", "netns", "add", string(n))); err != nil {
@@ -35,11 +44,7 @@ func (n NetNS) create(ctx context.Context) error {
 
 // ip runs one ip(8) command, written as on a command line, in the namespace.
 func (n NetNS) ip(ctx context.Context, line string) error {
-	args := strings.Fields(line)
-	if n != "" {
-		args = append([]string{"-n", string(n)}, args...)
-	}
-	_, err := output(exec.CommandContext(ctx, "ip", args...))
+	_, err := output(n.Command(ctx, "ip", strings.Fields(line)...))
 	return err
 }
 
@@ -117,6 +122,27 @@ func (n NetNS) FreePort(ctx context.Context, host string) (int, error) {
 		return 0, fmt.Errorf("find a free port: %s is no TCP address", l.Addr())
 	}
 	return addr.Port, nil
+}
+
+// FreeUDPPort is FreePort for UDP.
+func (n NetNS) FreeUDPPort(ctx context.Context, host string) (port int, err error) {
+	err = n.Do(func() error {
+		conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		address, ok := conn.LocalAddr().(*net.UDPAddr)
+		if !ok {
+			return fmt.Errorf("%s is no UDP address", conn.LocalAddr())
+		}
+		port = address.Port
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return port, nil
 }
 
 // HTTPClient makes requests from inside the namespace. Connections are not

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,11 @@ type Node struct {
 	// Engine is nil where the node has none of its own. It stays the same value
 	// when the node's power is cut and comes back.
 	Engine *Engine
+
+	// WireGuard is the name of the node's mesh interface. The socket of a
+	// user-space one is named by it in a directory of the whole machine, so that
+	// it is unique on that.
+	WireGuard string
 
 	number int
 	lan    *LAN // nil on the machine's own network
@@ -44,7 +50,7 @@ func (r *Rig) makeNode(ctx context.Context) (*Node, error) {
 	}
 	address := lanPrefix.Addr().As4()
 	address[3] = byte(number)
-	node := &Node{number: number, lan: r.LAN}
+	node := &Node{number: number, lan: r.LAN, WireGuard: wireGuardName(r.ID, number)}
 	node.describe(r, fmt.Sprintf("n%d", number), netip.AddrFrom4(address))
 	// Whatever goes wrong from here on, Close finds what was made.
 	r.Nodes = append(r.Nodes, node)
@@ -58,6 +64,9 @@ func (r *Rig) startEngine(ctx context.Context, node *Node) error {
 	cfg := r.cfg.Engine
 	cfg.Subnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(200 + node.number), 0, 0}), 16)
 	cfg.insecure = lanPrefix
+	if r.cfg.EngineOf != nil {
+		r.cfg.EngineOf(node.number, &cfg)
+	}
 	var err error
 	node.Engine, err = startEngine(ctx, &node.Space, cfg)
 	return err
@@ -91,6 +100,7 @@ func (n *Node) boot(ctx context.Context) error {
 // port is the node's port of the LAN's bridge.
 func (n *Node) port() string { return fmt.Sprintf("p%d", n.number) }
 
+// hardware is the uplink's hardware address.
 func (n *Node) hardware() string { return fmt.Sprintf("02:00:0a:be:00:%02x", n.number) }
 
 var errNoPower = errors.New("the node shares the machine's network: it has no power of its own")
@@ -122,7 +132,7 @@ func (n *Node) PowerOff(ctx context.Context) error {
 	if err := n.NetNS.remove(ctx); err != nil {
 		return err
 	}
-	if err := removeShimSockets(n.Dir); err != nil {
+	if err := errors.Join(removeShimSockets(n.Dir), removeWireGuardSockets(n.WireGuard)); err != nil {
 		return err
 	}
 	if err := unmountUnder(n.Dir); err != nil {
@@ -181,6 +191,36 @@ func (n *Node) Resume(ctx context.Context) error { return n.group.freeze(ctx, fa
 
 // volatile are the engine's files that a host keeps in memory, below /run.
 var volatile = []string{"ctrd-state", "exec", "containerd.sock", "containerd.sock.ttrpc", "docker.sock", "docker.pid"}
+
+// Hardware is the hardware address of the node's uplink, for frames that a test
+// makes itself.
+func (n *Node) Hardware() (net.HardwareAddr, error) {
+	address, err := net.ParseMAC(n.hardware())
+	if err != nil {
+		return nil, fmt.Errorf("hardware address of %s: %w", n.Name, err)
+	}
+	return address, nil
+}
+
+// Readdress gives the uplink another address instead of the one it has, as a
+// lease that ran out does; nobody is told. Address stays what it was at first,
+// and is what PowerOn gives. Connections of the old address fall silent.
+func (n *Node) Readdress(ctx context.Context, address netip.Addr) error {
+	if n.lan == nil {
+		return fmt.Errorf("readdress %s: it shares the machine's network", n.Name)
+	}
+	if err := n.NetNS.ip(ctx, "addr flush dev eth0 scope global"); err != nil {
+		return err
+	}
+	return n.NetNS.ip(ctx, fmt.Sprintf("addr add %s/%d dev eth0", address, lanPrefix.Bits()))
+}
+
+// SpareAddress is an address of the LAN that only this node may take.
+func (n *Node) SpareAddress() netip.Addr {
+	address := lanPrefix.Addr().As4()
+	address[3] = byte(100 + n.number)
+	return netip.AddrFrom4(address)
+}
 
 // forget removes what a reboot loses.
 func (e *Engine) forget() error {

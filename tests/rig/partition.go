@@ -11,6 +11,7 @@ import (
 type split struct {
 	group    map[*Node]int // nodes of different groups do not reach each other
 	isolated []*Node       // these reach nobody
+	deaf     [][2]*Node    // no UDP passes between these
 }
 
 // Partition cuts the LAN between groups of nodes: nodes of different groups do
@@ -41,6 +42,13 @@ func (r *Rig) Isolate(ctx context.Context, node *Node) error {
 	if !slices.Contains(r.split.isolated, node) {
 		r.split.isolated = append(r.split.isolated, node)
 	}
+	return r.cut(ctx)
+}
+
+// BlockUDP drops UDP between two nodes, both ways, until Heal: a firewall in
+// between that nobody thought of. TCP passes.
+func (r *Rig) BlockUDP(ctx context.Context, a, b *Node) error {
+	r.split.deaf = append(r.split.deaf, [2]*Node{a, b})
 	return r.cut(ctx)
 }
 
@@ -78,7 +86,12 @@ func (s split) rules(nodes []*Node) string {
 	for _, node := range s.isolated {
 		ports = append(ports, fmt.Sprintf("%q", node.port()))
 	}
-	if len(pairs) == 0 && len(ports) == 0 {
+	var deaf []string
+	for _, pair := range s.deaf {
+		a, b := pair[0].port(), pair[1].port()
+		deaf = append(deaf, fmt.Sprintf("%q . %q, %q . %q", a, b, b, a))
+	}
+	if len(pairs) == 0 && len(ports) == 0 && len(deaf) == 0 {
 		return b.String()
 	}
 	b.WriteString("table bridge rig {\n")
@@ -92,6 +105,9 @@ func (s split) rules(nodes []*Node) string {
 	var forward, in, out []string
 	if len(pairs) > 0 {
 		forward = append(forward, "iifname . oifname { "+strings.Join(pairs, ", ")+" }")
+	}
+	if len(deaf) > 0 {
+		forward = append(forward, "ether type ip meta l4proto udp iifname . oifname { "+strings.Join(deaf, ", ")+" }")
 	}
 	if len(ports) > 0 {
 		set := " { " + strings.Join(ports, ", ") + " }"

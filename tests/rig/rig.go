@@ -19,6 +19,9 @@ type Config struct {
 	Nodes int
 	// Engine applies to every node; Subnet is chosen per node.
 	Engine EngineConfig
+	// EngineOf, when it is there, changes the configuration for one node, by its
+	// number from 1. It is called at once for several nodes.
+	EngineOf func(number int, config *EngineConfig)
 	// NoEngine leaves the engines out.
 	NoEngine bool
 }

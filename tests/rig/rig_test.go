@@ -145,7 +145,15 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const sockets = "/var/run/wireguard"
+	if err := os.MkdirAll(sockets, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, node := range r.Nodes {
+		// What an edge that was killed leaves.
+		if err := os.WriteFile(filepath.Join(sockets, node.WireGuard+".sock"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := node.Start(ctx, rig.ProcConfig{Name: "lost", Path: "sleep", Args: []string{"1000"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +268,7 @@ func nothingLeft(t *testing.T, id string, before facts) {
 		t.Errorf("machine changed (-before +after):\n%s", diff)
 	}
 	for _, pattern := range []string{
-		"/run/netns/" + id + "*", filepath.Join(os.TempDir(), id+"*"), "/sys/fs/cgroup/" + id + "*", "/sys/fs/cgroup/*/" + id + "*",
+		"/var/run/wireguard/j" + strings.ReplaceAll(strings.TrimPrefix(id, "jaco-"), "-", "") + "*", "/run/netns/" + id + "*", filepath.Join(os.TempDir(), id+"*"), "/sys/fs/cgroup/" + id + "*", "/sys/fs/cgroup/*/" + id + "*",
 	} {
 		left, err := filepath.Glob(pattern)
 		if err != nil || left != nil {

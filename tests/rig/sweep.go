@@ -39,7 +39,7 @@ func Sweep(ctx context.Context, prefix string) error {
 	for _, name := range groups {
 		errs = errors.Join(errs, (&group{path: "/" + name}).remove(ctx))
 	}
-	return errs
+	return errors.Join(errs, removeWireGuardSockets(wireGuardPrefix(prefix)))
 }
 
 func namesWithPrefix(prefix string, dirs ...string) ([]string, error) {

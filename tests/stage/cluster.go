@@ -27,6 +27,10 @@ type ClusterConfig struct {
 	Transport Transport
 	// Registry starts an image registry that holds the staged images too.
 	Registry bool
+	// Images are held by every engine, beside the staged ones.
+	Images []rig.Image
+	// Engine changes the configuration of one node's engine, by its number from 1.
+	Engine func(number int, config *rig.EngineConfig)
 	// Settings are added to every jacod.yaml.
 	Settings map[string]any
 	// Daemon changes how one node's jacod is run: another program, a disk of its
@@ -84,7 +88,7 @@ func newCluster(t rig.TB, config ClusterConfig) *Cluster {
 		config.Transport = Embedded
 	}
 	c := &Cluster{T: t, config: config, Digests: map[string]string{}}
-	c.Rig = rig.Start(t, rig.Config{Nodes: config.Nodes})
+	c.Rig = rig.Start(t, rig.Config{Nodes: config.Nodes, EngineOf: config.Engine})
 	c.buildImages()
 	c.Git = rig.StartGit(t)
 	c.Alice = c.NewKey("alice")
@@ -107,10 +111,13 @@ func (c *Cluster) Check(err error) {
 }
 
 // imageRefs are the images that every engine holds.
-func imageRefs() []string {
+func (c *Cluster) imageRefs() []string {
 	var refs []string
 	for _, tag := range ImageTags {
 		refs = append(refs, Image+":"+tag)
+	}
+	for _, image := range c.config.Images {
+		refs = append(refs, image.Ref)
 	}
 	return refs
 }
@@ -131,6 +138,9 @@ func (c *Cluster) buildImages() {
 			c.Digests[tag] = rig.Must[string](c.T)(c.Registry.Push(c.T.Context(), engine.Docker, ref))
 		}
 	}
+	for _, image := range c.config.Images {
+		rig.Must[string](c.T)(engine.Build(c.T.Context(), image))
+	}
 	c.copyImages(c.Rig.Nodes[1:]...)
 }
 
@@ -145,7 +155,7 @@ func (c *Cluster) copyImages(nodes ...*rig.Node) {
 	}
 	for _, source := range c.Rig.Nodes {
 		if !source.Off() && source != nodes[0] {
-			c.Check(source.Engine.CopyImages(c.T.Context(), imageRefs(), engines...))
+			c.Check(source.Engine.CopyImages(c.T.Context(), c.imageRefs(), engines...))
 			return
 		}
 	}

@@ -23,8 +23,15 @@ func (c *Cluster) AddMember() Member {
 // that belongs to no cluster yet.
 func (c *Cluster) AddDaemon() Member {
 	c.T.Helper()
+	return c.AddDaemonAfter(func(*rig.Node) {})
+}
+
+// AddDaemonAfter is AddDaemon that shows the node before jacod is started.
+func (c *Cluster) AddDaemonAfter(look func(*rig.Node)) Member {
+	c.T.Helper()
 	node := rig.Must[*rig.Node](c.T)(c.Rig.AddNode(c.T.Context()))
 	c.copyImages(node)
+	look(node)
 	return c.startDaemon(node)
 }
 

@@ -1,8 +1,10 @@
 package stage
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/jaco-sh/jaco/tests/rig"
 )
@@ -149,6 +151,17 @@ func (c *Cluster) RepositoryURL() string {
 	case Embedded:
 	}
 	return ""
+}
+
+// Port is the TCP port in a URL, 0 where there is none.
+func (c *Cluster) Port(address string) uint16 {
+	c.T.Helper()
+	parsed := rig.Must[*url.URL](c.T)(url.Parse(address))
+	if parsed.Port() == "" {
+		return 0
+	}
+	port := rig.Must[uint64](c.T)(strconv.ParseUint(parsed.Port(), 10, 16))
+	return uint16(port)
 }
 
 // Credential is what init hands over for the served repository: "user:password"

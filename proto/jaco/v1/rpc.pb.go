@@ -33,9 +33,12 @@ type InitRequest struct {
 	// For the embedded repository: who may sign, name to public key material.
 	Signers []*Signer `protobuf:"bytes,5,rep,name=signers,proto3" json:"signers,omitempty"`
 	// Credentials of a remote repository; at most one of the two.
-	SshKey        []byte `protobuf:"bytes,6,opt,name=ssh_key,json=sshKey,proto3" json:"ssh_key,omitempty"`
-	Token         []byte `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
-	KnownHosts    []byte `protobuf:"bytes,8,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"`
+	SshKey     []byte `protobuf:"bytes,6,opt,name=ssh_key,json=sshKey,proto3" json:"ssh_key,omitempty"`
+	Token      []byte `protobuf:"bytes,7,opt,name=token,proto3" json:"token,omitempty"`
+	KnownHosts []byte `protobuf:"bytes,8,opt,name=known_hosts,json=knownHosts,proto3" json:"known_hosts,omitempty"`
+	// The IPv4 prefix that the addresses of containers come from; empty: the
+	// default.
+	Pool          string `protobuf:"bytes,9,opt,name=pool,proto3" json:"pool,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -124,6 +127,13 @@ func (x *InitRequest) GetKnownHosts() []byte {
 		return x.KnownHosts
 	}
 	return nil
+}
+
+func (x *InitRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
 }
 
 type Signer struct {
@@ -2045,8 +2055,10 @@ type HelloResponse struct {
 	// The authority's certificate, PEM.
 	Authority []byte `protobuf:"bytes,3,opt,name=authority,proto3" json:"authority,omitempty"`
 	// What the token's checkpoint hash is of.
-	Checkpoint    []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	Branch        string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	Checkpoint []byte `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	Branch     string `protobuf:"bytes,5,opt,name=branch,proto3" json:"branch,omitempty"`
+	// The prefix that the addresses of containers come from; empty: the default.
+	Pool          string `protobuf:"bytes,6,opt,name=pool,proto3" json:"pool,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2112,6 +2124,13 @@ func (x *HelloResponse) GetCheckpoint() []byte {
 func (x *HelloResponse) GetBranch() string {
 	if x != nil {
 		return x.Branch
+	}
+	return ""
+}
+
+func (x *HelloResponse) GetPool() string {
+	if x != nil {
+		return x.Pool
 	}
 	return ""
 }
@@ -2417,6 +2436,96 @@ func (x *RenewResponse) GetCertificate() []byte {
 	return nil
 }
 
+type FeedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One cluster.EdgeState as JSON.
+	State         []byte `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedRequest) Reset() {
+	*x = FeedRequest{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedRequest) ProtoMessage() {}
+
+func (x *FeedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedRequest.ProtoReflect.Descriptor instead.
+func (*FeedRequest) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *FeedRequest) GetState() []byte {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+type FeedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One cluster.EdgeReport as JSON.
+	Report        []byte `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FeedResponse) Reset() {
+	*x = FeedResponse{}
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FeedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FeedResponse) ProtoMessage() {}
+
+func (x *FeedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FeedResponse.ProtoReflect.Descriptor instead.
+func (*FeedResponse) Descriptor() ([]byte, []int) {
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *FeedResponse) GetReport() []byte {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
 type ReanchorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commit        []byte                 `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
@@ -2426,7 +2535,7 @@ type ReanchorRequest struct {
 
 func (x *ReanchorRequest) Reset() {
 	*x = ReanchorRequest{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2547,7 @@ func (x *ReanchorRequest) String() string {
 func (*ReanchorRequest) ProtoMessage() {}
 
 func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[44]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2560,7 @@ func (x *ReanchorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorRequest.ProtoReflect.Descriptor instead.
 func (*ReanchorRequest) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{44}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReanchorRequest) GetCommit() []byte {
@@ -2473,7 +2582,7 @@ type ReanchorResponse struct {
 
 func (x *ReanchorResponse) Reset() {
 	*x = ReanchorResponse{}
-	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +2594,7 @@ func (x *ReanchorResponse) String() string {
 func (*ReanchorResponse) ProtoMessage() {}
 
 func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_jaco_v1_rpc_proto_msgTypes[45]
+	mi := &file_jaco_v1_rpc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +2607,7 @@ func (x *ReanchorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReanchorResponse.ProtoReflect.Descriptor instead.
 func (*ReanchorResponse) Descriptor() ([]byte, []int) {
-	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{45}
+	return file_jaco_v1_rpc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReanchorResponse) GetTrustVersion() int64 {
@@ -2526,7 +2635,7 @@ var File_jaco_v1_rpc_proto protoreflect.FileDescriptor
 
 const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\n" +
-	"\x11jaco/v1/rpc.proto\x12\ajaco.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xef\x01\n" +
+	"\x11jaco/v1/rpc.proto\x12\ajaco.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x02\n" +
 	"\vInitRequest\x12!\n" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12\x12\n" +
 	"\x04repo\x18\x02 \x01(\tR\x04repo\x12\x16\n" +
@@ -2536,7 +2645,8 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\assh_key\x18\x06 \x01(\fR\x06sshKey\x12\x14\n" +
 	"\x05token\x18\a \x01(\fR\x05token\x12\x1f\n" +
 	"\vknown_hosts\x18\b \x01(\fR\n" +
-	"knownHosts\".\n" +
+	"knownHosts\x12\x12\n" +
+	"\x04pool\x18\t \x01(\tR\x04pool\".\n" +
 	"\x06Signer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\"\x87\x01\n" +
@@ -2654,7 +2764,7 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x0fSegmentResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\")\n" +
 	"\fHelloRequest\x12\x19\n" +
-	"\btoken_id\x18\x01 \x01(\tR\atokenId\"\xa7\x01\n" +
+	"\btoken_id\x18\x01 \x01(\tR\atokenId\"\xbb\x01\n" +
 	"\rHelloResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -2663,7 +2773,8 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\fR\n" +
 	"checkpoint\x12\x16\n" +
-	"\x06branch\x18\x05 \x01(\tR\x06branch\"\xd8\x01\n" +
+	"\x06branch\x18\x05 \x01(\tR\x06branch\x12\x12\n" +
+	"\x04pool\x18\x06 \x01(\tR\x04pool\"\xd8\x01\n" +
 	"\vJoinRequest\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x12\n" +
@@ -2683,7 +2794,11 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x03key\x18\x03 \x01(\fR\x03key\"\x0e\n" +
 	"\fRenewRequest\"1\n" +
 	"\rRenewResponse\x12 \n" +
-	"\vcertificate\x18\x01 \x01(\fR\vcertificate\")\n" +
+	"\vcertificate\x18\x01 \x01(\fR\vcertificate\"#\n" +
+	"\vFeedRequest\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\fR\x05state\"&\n" +
+	"\fFeedResponse\x12\x16\n" +
+	"\x06report\x18\x01 \x01(\fR\x06report\")\n" +
 	"\x0fReanchorRequest\x12\x16\n" +
 	"\x06commit\x18\x01 \x01(\fR\x06commit\"a\n" +
 	"\x10ReanchorResponse\x12#\n" +
@@ -2721,7 +2836,9 @@ const file_jaco_v1_rpc_proto_rawDesc = "" +
 	"\x04Join\x126\n" +
 	"\x05Hello\x12\x15.jaco.v1.HelloRequest\x1a\x16.jaco.v1.HelloResponse\x123\n" +
 	"\x04Join\x12\x14.jaco.v1.JoinRequest\x1a\x15.jaco.v1.JoinResponse\x126\n" +
-	"\x05Renew\x12\x15.jaco.v1.RenewRequest\x1a\x16.jaco.v1.RenewResponseB.Z,github.com/jaco-sh/jaco/proto/jaco/v1;jacov1b\x06proto3"
+	"\x05Renew\x12\x15.jaco.v1.RenewRequest\x1a\x16.jaco.v1.RenewResponse2?\n" +
+	"\x04Edge\x127\n" +
+	"\x04Feed\x12\x14.jaco.v1.FeedRequest\x1a\x15.jaco.v1.FeedResponse(\x010\x01B.Z,github.com/jaco-sh/jaco/proto/jaco/v1;jacov1b\x06proto3"
 
 var (
 	file_jaco_v1_rpc_proto_rawDescOnce sync.Once
@@ -2735,7 +2852,7 @@ func file_jaco_v1_rpc_proto_rawDescGZIP() []byte {
 	return file_jaco_v1_rpc_proto_rawDescData
 }
 
-var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_jaco_v1_rpc_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*InitRequest)(nil),           // 0: jaco.v1.InitRequest
 	(*Signer)(nil),                // 1: jaco.v1.Signer
@@ -2781,17 +2898,19 @@ var file_jaco_v1_rpc_proto_goTypes = []any{
 	(*MemberKey)(nil),             // 41: jaco.v1.MemberKey
 	(*RenewRequest)(nil),          // 42: jaco.v1.RenewRequest
 	(*RenewResponse)(nil),         // 43: jaco.v1.RenewResponse
-	(*ReanchorRequest)(nil),       // 44: jaco.v1.ReanchorRequest
-	(*ReanchorResponse)(nil),      // 45: jaco.v1.ReanchorResponse
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*FeedRequest)(nil),           // 44: jaco.v1.FeedRequest
+	(*FeedResponse)(nil),          // 45: jaco.v1.FeedResponse
+	(*ReanchorRequest)(nil),       // 46: jaco.v1.ReanchorRequest
+	(*ReanchorResponse)(nil),      // 47: jaco.v1.ReanchorResponse
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
 }
 var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	1,  // 0: jaco.v1.InitRequest.signers:type_name -> jaco.v1.Signer
-	46, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
-	46, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
-	46, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
-	46, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	46, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 1: jaco.v1.AuditRequest.since:type_name -> google.protobuf.Timestamp
+	48, // 2: jaco.v1.LogsRequest.since:type_name -> google.protobuf.Timestamp
+	48, // 3: jaco.v1.LogsResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 4: jaco.v1.IssueTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	48, // 5: jaco.v1.HeartbeatResponse.time:type_name -> google.protobuf.Timestamp
 	41, // 6: jaco.v1.JoinResponse.members:type_name -> jaco.v1.MemberKey
 	0,  // 7: jaco.v1.Control.Init:input_type -> jaco.v1.InitRequest
 	3,  // 8: jaco.v1.Control.Status:input_type -> jaco.v1.StatusRequest
@@ -2804,7 +2923,7 @@ var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	19, // 15: jaco.v1.Control.JoinCluster:input_type -> jaco.v1.JoinClusterRequest
 	21, // 16: jaco.v1.Control.Recipient:input_type -> jaco.v1.RecipientRequest
 	13, // 17: jaco.v1.Control.Plan:input_type -> jaco.v1.PlanRequest
-	44, // 18: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
+	46, // 18: jaco.v1.Control.Reanchor:input_type -> jaco.v1.ReanchorRequest
 	25, // 19: jaco.v1.Peer.Propose:input_type -> jaco.v1.ProposeRequest
 	27, // 20: jaco.v1.Peer.Heartbeat:input_type -> jaco.v1.HeartbeatRequest
 	29, // 21: jaco.v1.Peer.Soft:input_type -> jaco.v1.SoftRequest
@@ -2820,35 +2939,37 @@ var file_jaco_v1_rpc_proto_depIdxs = []int32{
 	37, // 31: jaco.v1.Join.Hello:input_type -> jaco.v1.HelloRequest
 	39, // 32: jaco.v1.Join.Join:input_type -> jaco.v1.JoinRequest
 	42, // 33: jaco.v1.Join.Renew:input_type -> jaco.v1.RenewRequest
-	2,  // 34: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
-	4,  // 35: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
-	6,  // 36: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
-	8,  // 37: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
-	10, // 38: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
-	12, // 39: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
-	16, // 40: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
-	18, // 41: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	20, // 42: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
-	22, // 43: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
-	14, // 44: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
-	45, // 45: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
-	26, // 46: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
-	28, // 47: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
-	30, // 48: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
-	32, // 49: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
-	6,  // 50: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
-	34, // 51: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
-	16, // 52: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
-	36, // 53: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
-	18, // 54: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
-	40, // 55: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
-	22, // 56: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
-	24, // 57: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
-	38, // 58: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
-	40, // 59: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
-	43, // 60: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
-	34, // [34:61] is the sub-list for method output_type
-	7,  // [7:34] is the sub-list for method input_type
+	44, // 34: jaco.v1.Edge.Feed:input_type -> jaco.v1.FeedRequest
+	2,  // 35: jaco.v1.Control.Init:output_type -> jaco.v1.InitResponse
+	4,  // 36: jaco.v1.Control.Status:output_type -> jaco.v1.StatusResponse
+	6,  // 37: jaco.v1.Control.Refresh:output_type -> jaco.v1.RefreshResponse
+	8,  // 38: jaco.v1.Control.Audit:output_type -> jaco.v1.AuditResponse
+	10, // 39: jaco.v1.Control.Trace:output_type -> jaco.v1.TraceResponse
+	12, // 40: jaco.v1.Control.Export:output_type -> jaco.v1.ExportResponse
+	16, // 41: jaco.v1.Control.Logs:output_type -> jaco.v1.LogsResponse
+	18, // 42: jaco.v1.Control.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	20, // 43: jaco.v1.Control.JoinCluster:output_type -> jaco.v1.JoinClusterResponse
+	22, // 44: jaco.v1.Control.Recipient:output_type -> jaco.v1.RecipientResponse
+	14, // 45: jaco.v1.Control.Plan:output_type -> jaco.v1.PlanResponse
+	47, // 46: jaco.v1.Control.Reanchor:output_type -> jaco.v1.ReanchorResponse
+	26, // 47: jaco.v1.Peer.Propose:output_type -> jaco.v1.ProposeResponse
+	28, // 48: jaco.v1.Peer.Heartbeat:output_type -> jaco.v1.HeartbeatResponse
+	30, // 49: jaco.v1.Peer.Soft:output_type -> jaco.v1.SoftResponse
+	32, // 50: jaco.v1.Peer.Poke:output_type -> jaco.v1.PokeResponse
+	6,  // 51: jaco.v1.Peer.Refresh:output_type -> jaco.v1.RefreshResponse
+	34, // 52: jaco.v1.Peer.Probe:output_type -> jaco.v1.ProbeResponse
+	16, // 53: jaco.v1.Peer.Logs:output_type -> jaco.v1.LogsResponse
+	36, // 54: jaco.v1.Peer.Segment:output_type -> jaco.v1.SegmentResponse
+	18, // 55: jaco.v1.Peer.IssueToken:output_type -> jaco.v1.IssueTokenResponse
+	40, // 56: jaco.v1.Peer.Join:output_type -> jaco.v1.JoinResponse
+	22, // 57: jaco.v1.Peer.Recipient:output_type -> jaco.v1.RecipientResponse
+	24, // 58: jaco.v1.Peer.UnitKey:output_type -> jaco.v1.UnitKeyResponse
+	38, // 59: jaco.v1.Join.Hello:output_type -> jaco.v1.HelloResponse
+	40, // 60: jaco.v1.Join.Join:output_type -> jaco.v1.JoinResponse
+	43, // 61: jaco.v1.Join.Renew:output_type -> jaco.v1.RenewResponse
+	45, // 62: jaco.v1.Edge.Feed:output_type -> jaco.v1.FeedResponse
+	35, // [35:63] is the sub-list for method output_type
+	7,  // [7:35] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -2865,9 +2986,9 @@ func file_jaco_v1_rpc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_jaco_v1_rpc_proto_rawDesc), len(file_jaco_v1_rpc_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   48,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_jaco_v1_rpc_proto_goTypes,
 		DependencyIndexes: file_jaco_v1_rpc_proto_depIdxs,

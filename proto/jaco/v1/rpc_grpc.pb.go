@@ -1342,3 +1342,109 @@ var Join_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "jaco/v1/rpc.proto",
 }
+
+const (
+	Edge_Feed_FullMethodName = "/jaco.v1.Edge/Feed"
+)
+
+// EdgeClient is the client API for Edge service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Edge is what jacod and the node's jacod edge speak, over a unix socket that
+// root alone may open. The edge answers it.
+type EdgeClient interface {
+	// Feed lasts as long as both do: jacod sends what the edge must know, whole,
+	// whenever it changes, and the edge how it is. A new call ends the one before.
+	Feed(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FeedRequest, FeedResponse], error)
+}
+
+type edgeClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewEdgeClient(cc grpc.ClientConnInterface) EdgeClient {
+	return &edgeClient{cc}
+}
+
+func (c *edgeClient) Feed(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FeedRequest, FeedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Edge_ServiceDesc.Streams[0], Edge_Feed_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FeedRequest, FeedResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Edge_FeedClient = grpc.BidiStreamingClient[FeedRequest, FeedResponse]
+
+// EdgeServer is the server API for Edge service.
+// All implementations must embed UnimplementedEdgeServer
+// for forward compatibility.
+//
+// Edge is what jacod and the node's jacod edge speak, over a unix socket that
+// root alone may open. The edge answers it.
+type EdgeServer interface {
+	// Feed lasts as long as both do: jacod sends what the edge must know, whole,
+	// whenever it changes, and the edge how it is. A new call ends the one before.
+	Feed(grpc.BidiStreamingServer[FeedRequest, FeedResponse]) error
+	mustEmbedUnimplementedEdgeServer()
+}
+
+// UnimplementedEdgeServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedEdgeServer struct{}
+
+func (UnimplementedEdgeServer) Feed(grpc.BidiStreamingServer[FeedRequest, FeedResponse]) error {
+	return status.Error(codes.Unimplemented, "method Feed not implemented")
+}
+func (UnimplementedEdgeServer) mustEmbedUnimplementedEdgeServer() {}
+func (UnimplementedEdgeServer) testEmbeddedByValue()              {}
+
+// UnsafeEdgeServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to EdgeServer will
+// result in compilation errors.
+type UnsafeEdgeServer interface {
+	mustEmbedUnimplementedEdgeServer()
+}
+
+func RegisterEdgeServer(s grpc.ServiceRegistrar, srv EdgeServer) {
+	// If the following call panics, it indicates UnimplementedEdgeServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Edge_ServiceDesc, srv)
+}
+
+func _Edge_Feed_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(EdgeServer).Feed(&grpc.GenericServerStream[FeedRequest, FeedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Edge_FeedServer = grpc.BidiStreamingServer[FeedRequest, FeedResponse]
+
+// Edge_ServiceDesc is the grpc.ServiceDesc for Edge service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Edge_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "jaco.v1.Edge",
+	HandlerType: (*EdgeServer)(nil),
+	Methods:     []grpc.MethodDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Feed",
+			Handler:       _Edge_Feed_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
+	Metadata: "jaco/v1/rpc.proto",
+}
