@@ -21,9 +21,13 @@ func (m *member) openFeed() error {
 		},
 		MeshNode: func() (cluster.MeshNode, bool) { return m.state.Read().MeshNode(m.info.Node) },
 		ReportMesh: func(ctx context.Context, key [32]byte, port uint16, mode string) error {
+			// A cluster that is being made has no log yet to which this could belong.
+			if _, err := m.waitMeta(ctx); err != nil {
+				return err
+			}
 			return m.propose(ctx, &cluster.ReportMesh{Node: m.info.Node, PublicKey: key, Port: port, Mode: mode})
 		},
-		Record: m.recordEvents, Recorded: m.recorded, Beat: m.pokeBeat,
+		Record: (&reporter{member: m}).Record, Recorded: m.recorded, Beat: m.pokeBeat,
 		Clock: m.clock, Logger: m.logger.With("component", "feed"),
 	}
 	if m.config.Edge.Start {
