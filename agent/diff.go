@@ -19,6 +19,9 @@ func diff(in *input) *plan {
 		},
 		own: map[string]*Container{},
 	}
+	if in.view != nil {
+		d.mesh = in.view.Networks()
+	}
 	assigned := slices.Clone(in.assigned)
 	slices.SortFunc(assigned, func(a, b cluster.Replica) int { return cmp.Compare(a.ID, b.ID) })
 	strays := d.match(assigned)
@@ -38,6 +41,7 @@ func diff(in *input) *plan {
 type differ struct {
 	*input
 	plan   *plan
+	mesh   cluster.Networks
 	own    map[string]*Container // by replica
 	excess map[string]bool       // new assignments beyond declared + surge
 	wrong  map[string]bool       // those of them that no honest leader makes
@@ -88,7 +92,7 @@ func (d *differ) replica(r cluster.Replica) {
 	case m.busy == actAutopsy || m.busy == actRemove || m.busy == actRecheck:
 		// The result decides.
 	case m.busy == actStart:
-		if m.failed == actStart && order(m.reached.phase) <= order(r.Phase) {
+		if at := m.reached.phase; m.failed == actStart && (at == "" || order(at) <= order(r.Phase)) {
 			d.again(r) // it is not farther than the last time
 			return
 		}
@@ -148,7 +152,7 @@ func (d *differ) begin(r cluster.Replica, c *Container) {
 	m := d.memory[r.ID]
 	s, a := specOf(d.view, r)
 	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c, again: m.failed == actStart,
-		attachments: attachmentsOf(d.view, a.Desired, s)})
+		attachments: attachmentsOf(d.mesh, a.Desired, s)})
 	if m.failed == actStart {
 		d.again(r)
 	}
@@ -260,7 +264,7 @@ func (d *differ) drift(r cluster.Replica, c *Container) string {
 	}
 	// What stands in the place of networks is shown as one of that name.
 	want := map[string]bool{string(s.Container.Isolation.Network): true}
-	for _, at := range attachmentsOf(d.view, a.Desired, s) {
+	for _, at := range attachmentsOf(d.mesh, a.Desired, s) {
 		name := at.find(c.Networks)
 		if name == "" {
 			return "the container was disconnected from network " + at.network + " by hand"
@@ -306,7 +310,7 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 	}
 	first := ""
 	if s, a := specOf(d.view, r); s != nil {
-		attachments := attachmentsOf(d.view, a.Desired, s)
+		attachments := attachmentsOf(d.mesh, a.Desired, s)
 		rep.Addresses = addresses(attachments, c.Networks)
 		if len(attachments) > 0 {
 			first = attachments[0].find(c.Networks)

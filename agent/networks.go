@@ -24,11 +24,12 @@ type attachment struct {
 
 // attachmentsOf are the networks of s, in its order. A network that s only names
 // is the mesh's when another accepted deployment declares it.
-func attachmentsOf(view *cluster.View, d *desired.Deployment, s *desired.Service) []attachment {
+func attachmentsOf(mesh cluster.Networks, d *desired.Deployment, s *desired.Service) []attachment {
 	out := make([]attachment, 0, len(s.Container.Networks))
 	for _, at := range s.Container.Networks {
 		a := attachment{network: d.EngineNetwork(at.Network)}
-		a.managed = !isExternal(d, at.Network) || declared(view, a.network)
+		_, declared := mesh[a.network]
+		a.managed = declared || !isExternal(d, at.Network)
 		if !a.managed {
 			a.aliases = at.Aliases
 		}
@@ -39,25 +40,6 @@ func attachmentsOf(view *cluster.View, d *desired.Deployment, s *desired.Service
 
 func isExternal(d *desired.Deployment, network string) bool {
 	return slices.ContainsFunc(d.Networks, func(n desired.Network) bool { return n.Name == network && n.External })
-}
-
-// declared reports whether an accepted deployment makes the network of an
-// engine's name.
-func declared(view *cluster.View, engineName string) bool {
-	if view == nil {
-		return false
-	}
-	for _, a := range view.Deployments {
-		if a == nil || a.Desired == nil {
-			continue
-		}
-		for _, n := range a.Desired.Networks {
-			if !n.External && a.Desired.EngineNetwork(n.Name) == engineName {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // holds reports whether a container that has a network of the engine is attached

@@ -229,13 +229,14 @@ func TestAttachments(t *testing.T) {
 		s.Container.Networks = append(s.Container.Networks, desired.Attachment{Network: n.Name, Aliases: []string{"x"}})
 	}
 	view := accepted(rev1, d, nil)
+	owner.Services = []desired.Service{{Name: "web", Container: desired.Container{Networks: []desired.Attachment{{Network: "shared"}, {Network: "lan"}}}}}
 	view.Deployments["owner"] = &cluster.Accepted{Name: "owner", Desired: owner}
 	view.Deployments["broken"] = &cluster.Accepted{Name: "broken"}
 	want := []attachment{
 		{network: "jaco_shop_default", managed: true}, {network: "mine", managed: true},
 		{network: "common", managed: true}, {network: "lan", aliases: []string{"x"}},
 	}
-	if diff := cmp.Diff(want, attachmentsOf(view, d, s), cmp.AllowUnexported(attachment{})); diff != "" {
+	if diff := cmp.Diff(want, attachmentsOf(view.Networks(), d, s), cmp.AllowUnexported(attachment{})); diff != "" {
 		t.Errorf("attachments (-want +got):\n%s", diff)
 	}
 	got := addresses(want, map[string]netip.Addr{
