@@ -34,7 +34,7 @@ func TestAllCommandsIsComplete(t *testing.T) {
 }
 
 // addresses compares addresses and prefixes as what they are.
-var addresses = cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+var addresses = cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})
 
 // filler sets every field that it reaches to a value of its own.
 type filler struct {
