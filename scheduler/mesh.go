@@ -155,15 +155,19 @@ func (p *pass) openMesh() {
 		if n.place == nil || n.removed {
 			continue
 		}
-		if !n.inMesh() && p.giveBlock(n) != nil {
-			continue
+		var err error
+		if !n.inMesh() {
+			err = p.giveBlock(n)
 		}
 		slices.SortFunc(n.nets, func(a, b netUse) int { return cmp.Compare(a.network, b.network) })
 		for _, u := range n.nets {
 			if u.need <= u.room {
 				continue
 			}
-			if err := p.allot(n, []int{u.network}, 0); err != nil {
+			if err == nil {
+				err = p.allot(n, []int{u.network}, 0)
+			}
+			if err != nil {
 				p.lack(u.network, err)
 			}
 		}
@@ -379,9 +383,9 @@ func (p *pass) keepNetworks() {
 			for _, network := range s.networksFor(cmp.Or(spec, s.spec)) {
 				n.use(network).kept = true
 			}
-			// What runs and is of a revision that the view has dropped may be
-			// attached to anything.
-			n.opaque = n.opaque || spec == nil && active(r)
+			// What is of a revision that the view has dropped, and has not said where
+			// it is, may be attached to anything.
+			n.opaque = n.opaque || spec == nil && active(r) && r.Addresses == ""
 		}
 	}
 	for _, r := range p.out.plan.Create {
