@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -104,6 +105,9 @@ func (s *simMesh) apply(m *sim, p *cluster.ApplyPlan) error {
 		n.Next, n.ModifyIndex = lastOf(x.Prefix).Next(), m.index
 		s.slices = append(s.slices, x)
 	}
+	slices.SortFunc(s.slices, func(a, b cluster.Slice) int { // as the state lists them
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Network, b.Network), cmp.Compare(a.Serial, b.Serial))
+	})
 	return nil
 }
 
@@ -122,8 +126,15 @@ func (m *sim) connect(r *cluster.Replica, spec *desired.Service) {
 	if r.Addresses != "" || spec == nil || m.mesh.nodes[r.Node] == nil {
 		return
 	}
-	at := map[string]netip.Addr{}
-	for _, name := range m.view.Networks().Of(m.view.Deployments[r.Deployment].Desired, spec) {
+	at, d := map[string]netip.Addr{}, m.view.Deployments[r.Deployment].Desired
+	declared := cluster.Networks{}
+	for _, a := range spec.Container.Networks {
+		declared[d.EngineNetwork(a.Network)] = cluster.DeclaredNetwork{}
+	}
+	if len(d.Networks) > 0 { // some may be external
+		declared = m.view.Networks()
+	}
+	for _, name := range declared.Of(d, spec) {
 		for _, s := range m.mesh.slices {
 			if s.Network == name && s.Node == r.Node {
 				at[name] = s.Gateway().Next()
