@@ -14,7 +14,7 @@ import (
 type meshPass struct {
 	declared cluster.Networks
 	names    []string
-	numbers  map[string]int
+	numbers  map[string]int32
 	// expected is how many containers of each network a node may come to hold;
 	// nil before a slice is first made.
 	expected []int
@@ -24,25 +24,28 @@ type meshPass struct {
 	// somebody asks.
 	holders map[string][]*cluster.Replica
 	// unserved says which networks lack addresses for replicas that run, and why.
-	unserved map[int]string
+	unserved map[int32]string
 }
 
 // netUse is a network on a node.
 type netUse struct {
-	network int
-	need    int  // replicas that are not final, those of this plan among them
-	room    int  // containers that its slices hold
-	kept    bool // something on the node is still of it
+	network int32
+	need    int32 // replicas that are not final, those of this plan among them
+	room    int32 // containers that its slices hold
+	kept    bool  // something on the node is still of it
 }
+
+// usualNets is how many networks of a node there is room for from the start.
+const usualNets = 12
 
 // indexMesh numbers the networks, and sets down what nodes have of them.
 func (p *pass) indexMesh() {
 	m := &p.mesh
 	m.declared = p.in.View.Networks()
 	m.names = sortedKeys(m.declared)
-	m.numbers = make(map[string]int, len(m.names))
+	m.numbers = make(map[string]int32, len(m.names))
 	for i, name := range m.names {
-		m.numbers[name] = i
+		m.numbers[name] = int32(i)
 	}
 	for _, s := range p.services {
 		if s.accepted == nil {
@@ -51,6 +54,12 @@ func (p *pass) indexMesh() {
 		s.networks = p.networksOf(s.accepted, s.spec)
 		if s.previous != nil {
 			s.before = p.networksOf(s.accepted.Previous, s.previous)
+		}
+	}
+	if len(p.in.Slices) > 0 {
+		all := make([]netUse, usualNets*len(p.nodes))
+		for i := range p.nodes {
+			p.nodes[i].nets, all = all[:0:usualNets], all[usualNets:]
 		}
 	}
 	for i := range p.in.Mesh {
@@ -67,18 +76,18 @@ func (p *pass) indexMesh() {
 		}
 		n.free -= 1 << (cluster.MinSliceBits - s.Prefix.Bits())
 		if number, ok := m.numbers[s.Network]; ok {
-			n.use(number).room += s.Capacity()
+			n.use(number).room += int32(s.Capacity())
 		}
 	}
 }
 
 // networksOf are the numbers of the networks that a service of a revision needs.
-func (p *pass) networksOf(a *cluster.Accepted, spec *desired.Service) []int {
+func (p *pass) networksOf(a *cluster.Accepted, spec *desired.Service) []int32 {
 	names := p.mesh.declared.Of(a.Desired, spec)
 	if len(names) == 0 {
 		return nil
 	}
-	out := make([]int, len(names))
+	out := make([]int32, len(names))
 	for i, name := range names {
 		out[i] = p.mesh.numbers[name]
 	}
@@ -86,7 +95,7 @@ func (p *pass) networksOf(a *cluster.Accepted, spec *desired.Service) []int {
 }
 
 // networksFor are those that the service needs when it runs spec.
-func (s *service) networksFor(spec *desired.Service) []int {
+func (s *service) networksFor(spec *desired.Service) []int32 {
 	switch {
 	case spec == nil:
 		return nil
@@ -97,7 +106,7 @@ func (s *service) networksFor(spec *desired.Service) []int {
 }
 
 // use is the node's entry of a network.
-func (n *node) use(network int) *netUse {
+func (n *node) use(network int32) *netUse {
 	for i := range n.nets {
 		if n.nets[i].network == network {
 			return &n.nets[i]
@@ -108,7 +117,7 @@ func (n *node) use(network int) *netUse {
 }
 
 // attach books a replica on its networks.
-func (n *node) attach(networks []int) {
+func (n *node) attach(networks []int32) {
 	for _, network := range networks {
 		n.use(network).need++
 	}
@@ -155,7 +164,11 @@ func (p *pass) openMesh() {
 		if n.place == nil || n.removed {
 			continue
 		}
-		if !n.inMesh() && p.giveBlock(n) != nil {
+		var err error
+		if !n.inMesh() {
+			err = p.giveBlock(n)
+		}
+		if !slices.ContainsFunc(n.nets, func(u netUse) bool { return u.need > u.room }) {
 			continue
 		}
 		slices.SortFunc(n.nets, func(a, b netUse) int { return cmp.Compare(a.network, b.network) })
@@ -163,7 +176,10 @@ func (p *pass) openMesh() {
 			if u.need <= u.room {
 				continue
 			}
-			if err := p.allot(n, []int{u.network}, 0); err != nil {
+			if err == nil {
+				err = p.allot(n, []int32{u.network}, 0)
+			}
+			if err != nil {
 				p.lack(u.network, err)
 			}
 		}
@@ -171,9 +187,9 @@ func (p *pass) openMesh() {
 }
 
 // lack notes that a network has no addresses where its replicas run.
-func (p *pass) lack(network int, err error) {
+func (p *pass) lack(network int32, err error) {
 	if p.mesh.unserved == nil {
-		p.mesh.unserved = map[int]string{}
+		p.mesh.unserved = map[int32]string{}
 	}
 	if p.mesh.unserved[network] == "" {
 		p.mesh.unserved[network] = err.Error()
@@ -225,11 +241,11 @@ func (p *pass) takeBlock(n *node, block cluster.NodeBlock) {
 // allot makes the slices that networks lack on n for its replicas and as many
 // more, of all networks or of none. A node that has nothing left is dry from then
 // on.
-func (p *pass) allot(n *node, networks []int, more int) error {
+func (p *pass) allot(n *node, networks []int32, more int) error {
 	var made []cluster.Slice
 	var blocks []cluster.NodeBlock
 	for _, network := range networks {
-		need, room := n.use(network).need+more, n.use(network).room
+		need, room := int(n.use(network).need)+more, int(n.use(network).room)
 		for room < need {
 			s, block, err := p.addresses().Slice(p.mesh.names[network], n.name, max(p.expect(network), need)-room)
 			if err != nil {
@@ -246,7 +262,7 @@ func (p *pass) allot(n *node, networks []int, more int) error {
 		p.takeBlock(n, block)
 	}
 	for _, s := range made {
-		n.use(p.mesh.numbers[s.Network]).room += s.Capacity()
+		n.use(p.mesh.numbers[s.Network]).room += int32(s.Capacity())
 		n.free -= 1 << (cluster.MinSliceBits - s.Prefix.Bits())
 		p.out.plan.Slices = append(p.out.plan.Slices, s)
 		p.out.dependOnMesh(n)
@@ -279,7 +295,7 @@ func (p *pass) place(q *request, prefer string) int {
 
 // expect is how many containers of a network a node may come to hold, by what
 // the services that are attached to it declare.
-func (p *pass) expect(network int) int {
+func (p *pass) expect(network int32) int {
 	m := &p.mesh
 	if m.expected == nil {
 		m.expected = make([]int, len(m.names))
@@ -379,9 +395,9 @@ func (p *pass) keepNetworks() {
 			for _, network := range s.networksFor(cmp.Or(spec, s.spec)) {
 				n.use(network).kept = true
 			}
-			// What runs and is of a revision that the view has dropped may be
-			// attached to anything.
-			n.opaque = n.opaque || spec == nil && active(r)
+			// What is of a revision that the view has dropped, and has not said where
+			// it is, may be attached to anything.
+			n.opaque = n.opaque || spec == nil && active(r) && r.Addresses == ""
 		}
 	}
 	for _, r := range p.out.plan.Create {

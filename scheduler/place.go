@@ -13,7 +13,7 @@ import (
 type request struct {
 	service  *service
 	spec     *desired.Service
-	networks []int // of the mesh
+	networks []int32 // of the mesh
 	// admitted has a false for each node that the spec's fixed rules exclude;
 	// nil when there are none.
 	admitted []bool

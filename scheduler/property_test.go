@@ -31,7 +31,8 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 	s.Update.FailureAction = rapid.SampledFrom([]desired.FailureAction{desired.Rollback, desired.Pause, desired.Continue}).Draw(t, "action")
 	s.Update.MaxFailureRatio = rapid.SampledFrom([]float64{0, 0, 0.3, 0.5, 1}).Draw(t, "ratio")
 	s.Update.Delay = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t, "delay")
-	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data")} {
+	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data"),
+		networks(), networks("back"), networks("back", "default")} {
 		if rapid.IntRange(0, 5).Draw(t, "change") == 0 {
 			change(&s)
 		}
@@ -40,7 +41,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 		needs("a", rapid.SampledFrom([]desired.Condition{desired.Started, desired.Healthy}).Draw(t, "on"))(&s)
 	}
 	// The hash covers the container, as desired's does.
-	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources, s.Container.Mounts)
+	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources, s.Container.Mounts, s.Container.Networks)
 	return s
 }
 
@@ -329,6 +330,7 @@ func (w *world) checkRest(t *rapid.T) {
 			t.Fatalf("%s waits for %s, which does not come back, without a volume", r.ID, r.Node)
 		}
 	}
+	w.checkSlices(t)
 	for _, h := range Health(w.input()) {
 		if w.view.Deployments[h.Deployment] == nil {
 			t.Fatalf("%s is retired and left", h.Deployment)

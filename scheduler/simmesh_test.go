@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -104,6 +105,9 @@ func (s *simMesh) apply(m *sim, p *cluster.ApplyPlan) error {
 		n.Next, n.ModifyIndex = lastOf(x.Prefix).Next(), m.index
 		s.slices = append(s.slices, x)
 	}
+	slices.SortFunc(s.slices, func(a, b cluster.Slice) int { // as the state lists them
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Network, b.Network), cmp.Compare(a.Serial, b.Serial))
+	})
 	return nil
 }
 
@@ -122,8 +126,15 @@ func (m *sim) connect(r *cluster.Replica, spec *desired.Service) {
 	if r.Addresses != "" || spec == nil || m.mesh.nodes[r.Node] == nil {
 		return
 	}
-	at := map[string]netip.Addr{}
-	for _, name := range m.view.Networks().Of(m.view.Deployments[r.Deployment].Desired, spec) {
+	at, d := map[string]netip.Addr{}, m.view.Deployments[r.Deployment].Desired
+	declared := cluster.Networks{}
+	for _, a := range spec.Container.Networks {
+		declared[d.EngineNetwork(a.Network)] = cluster.DeclaredNetwork{}
+	}
+	if len(d.Networks) > 0 { // some may be external
+		declared = m.view.Networks()
+	}
+	for _, name := range declared.Of(d, spec) {
 		for _, s := range m.mesh.slices {
 			if s.Network == name && s.Node == r.Node {
 				at[name] = s.Gateway().Next()
@@ -134,4 +145,44 @@ func (m *sim) connect(r *cluster.Replica, spec *desired.Service) {
 		}
 	}
 	r.Addresses = cluster.NewNetworkAddresses(at)
+}
+
+// checkSlices checks that at rest a node that is Ready has slices of the networks
+// that something of its is of, and of no others.
+func (w *world) checkSlices(t failer) {
+	used, opaque := map[[2]string]bool{}, map[string]bool{}
+	declared := w.view.Networks()
+	for _, r := range w.replicas {
+		d := w.view.Deployments[r.Deployment].Desired
+		spec, _ := w.view.Spec(r.Deployment, r.Service, r.SpecHash)
+		if spec == nil {
+			spec = d.Service(r.Service)
+			for name := range r.Addresses.All() {
+				used[[2]string{r.Node, name}] = true
+			}
+			opaque[r.Node] = opaque[r.Node] || !r.Phase.Final() && r.Addresses == ""
+		}
+		for _, name := range declared.Of(d, spec) {
+			used[[2]string{r.Node, name}] = true
+		}
+	}
+	has := map[[2]string]bool{}
+	for _, s := range w.mesh.slices {
+		has[[2]string{s.Node, s.Network}] = true
+		if w.nodes[s.Node].State == cluster.NodeReady && !opaque[s.Node] && !used[[2]string{s.Node, s.Network}] {
+			w.show("slices")
+			t.Fatalf("%s serves nothing:\n%s", &s, tail(w.log.String()))
+		}
+	}
+	for _, r := range w.replicas {
+		spec, _ := w.view.Spec(r.Deployment, r.Service, r.SpecHash)
+		if r.Phase.Final() || spec == nil || w.mesh.nodes[r.Node] == nil {
+			continue
+		}
+		for _, name := range declared.Of(w.view.Deployments[r.Deployment].Desired, spec) {
+			if !has[[2]string{r.Node, name}] {
+				t.Fatalf("%s runs on %s without a slice of %s", r.ID, r.Node, name)
+			}
+		}
+	}
 }

@@ -79,8 +79,8 @@ type service struct {
 	count    int                // of replicas
 	slots    []slot             // wanted, sorted by number
 	surplus  []slot             // no longer wanted
-	networks []int              // of the mesh, that spec needs
-	before   []int              // and those that previous needs
+	networks []int32            // of the mesh, that spec needs
+	before   []int32            // and those that previous needs
 	restless bool               // not calm
 	uprooted bool               // has a replica on a node that is down or leaves
 
