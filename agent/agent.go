@@ -70,8 +70,6 @@ type Deps struct {
 	State    State
 	Views    Views
 	Reporter Reporter
-	// Gate is the mesh, which holds containers back.
-	Gate Gate
 	// Keys and SecretFiles are for what is encrypted in the fleet repository.
 	Keys        Keys
 	SecretFiles SecretFiles
@@ -161,7 +159,7 @@ func New(deps Deps, cfg Config) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Engine == nil || deps.State == nil || deps.Views == nil || deps.Reporter == nil || deps.Gate == nil ||
+	if deps.Engine == nil || deps.State == nil || deps.Views == nil || deps.Reporter == nil ||
 		deps.Keys == nil || deps.SecretFiles == nil || deps.Ready == nil || deps.Log == nil {
 		return nil, errors.New("agent: a dependency is missing")
 	}

@@ -19,9 +19,6 @@ func diff(in *input) *plan {
 		},
 		own: map[string]*Container{},
 	}
-	if in.view != nil {
-		d.mesh = in.view.Networks()
-	}
 	assigned := slices.Clone(in.assigned)
 	slices.SortFunc(assigned, func(a, b cluster.Replica) int { return cmp.Compare(a.ID, b.ID) })
 	strays := d.match(assigned)
@@ -32,6 +29,7 @@ func diff(in *input) *plan {
 	for _, c := range strays {
 		d.stray(c)
 	}
+	d.unusedNetworks(assigned)
 	d.prunedVolumes()
 	d.giveUp(assigned)
 	return d.plan
@@ -41,7 +39,6 @@ func diff(in *input) *plan {
 type differ struct {
 	*input
 	plan   *plan
-	mesh   cluster.Networks
 	own    map[string]*Container // by replica
 	excess map[string]bool       // new assignments beyond declared + surge
 	wrong  map[string]bool       // those of them that no honest leader makes
@@ -92,10 +89,6 @@ func (d *differ) replica(r cluster.Replica) {
 	case m.busy == actAutopsy || m.busy == actRemove || m.busy == actRecheck:
 		// The result decides.
 	case m.busy == actStart:
-		if at := m.reached.phase; m.failed == actStart && (at == "" || order(at) <= order(r.Phase)) {
-			d.again(r) // it is not farther than the last time
-			return
-		}
 		d.report(r, cluster.ReplicaReport{
 			ID: r.ID, Phase: m.reached.phase, ContainerID: m.reached.container, ImageDigest: m.digest,
 		})
@@ -151,21 +144,10 @@ func (d *differ) begin(r cluster.Replica, c *Container) {
 	}
 	m := d.memory[r.ID]
 	s, a := specOf(d.view, r)
-	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c, again: m.failed == actStart,
-		attachments: attachmentsOf(d.mesh, a.Desired, s)})
+	d.act(action{kind: actStart, key: r.ID, replica: r, service: s, accepted: a, container: c, again: m.failed == actStart})
 	if m.failed == actStart {
-		d.again(r)
+		d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: cluster.Preparing, Reason: m.trouble})
 	}
-}
-
-// again says why the last attempt to start a replica came to nothing, in the
-// phase that it had got to.
-func (d *differ) again(r cluster.Replica) {
-	phase := cluster.Preparing
-	if r.Phase == cluster.Starting {
-		phase = cluster.Starting
-	}
-	d.report(r, cluster.ReplicaReport{ID: r.ID, Phase: phase, Reason: d.memory[r.ID].trouble})
 }
 
 // present decides about an assignment with a container.
@@ -264,12 +246,12 @@ func (d *differ) drift(r cluster.Replica, c *Container) string {
 	}
 	// What stands in the place of networks is shown as one of that name.
 	want := map[string]bool{string(s.Container.Isolation.Network): true}
-	for _, at := range attachmentsOf(d.mesh, a.Desired, s) {
-		name := at.find(c.Networks)
-		if name == "" {
-			return "the container was disconnected from network " + at.network + " by hand"
-		}
+	for _, at := range s.Container.Networks {
+		name := a.Desired.EngineNetwork(at.Network)
 		want[name] = true
+		if _, ok := c.Networks[name]; !ok {
+			return "the container was disconnected from network " + name + " by hand"
+		}
 	}
 	for _, name := range sortedKeys(c.Networks) {
 		if !want[name] {
@@ -308,18 +290,12 @@ func (d *differ) running(r cluster.Replica, c *Container) cluster.ReplicaReport 
 			rep.Reason += ": " + clip(clean(c.HealthOutput), healthBytes)
 		}
 	}
-	first := ""
-	if s, a := specOf(d.view, r); s != nil {
-		attachments := attachmentsOf(d.mesh, a.Desired, s)
-		rep.Addresses = addresses(attachments, c.Networks)
-		if len(attachments) > 0 {
-			first = attachments[0].find(c.Networks)
-		}
-	} else if names := sortedKeys(c.Networks); len(names) > 0 {
-		first = names[0] // the revision is history here
+	names := sortedKeys(c.Networks)
+	if s, a := specOf(d.view, r); s != nil && len(s.Container.Networks) > 0 {
+		names = []string{a.Desired.EngineNetwork(s.Container.Networks[0].Network)}
 	}
-	if address := c.Networks[first]; address.IsValid() {
-		rep.Address = address.String()
+	if len(names) > 0 && c.Networks[names[0]].IsValid() {
+		rep.Address = c.Networks[names[0]].String()
 	}
 	return rep
 }
@@ -331,6 +307,41 @@ func (d *differ) stray(c *Container) {
 		key = "container:" + c.ID
 	}
 	d.act(action{kind: actRemove, key: key, container: c, why: "no assignment"})
+}
+
+// unusedNetworks removes the networks that no accepted revision declares and
+// nothing here uses.
+func (d *differ) unusedNetworks(assigned []cluster.Replica) {
+	if d.view == nil {
+		return
+	}
+	wanted := map[string]bool{}
+	for _, first := range d.view.Deployments {
+		for a := first; a != nil; a = a.Previous {
+			if a.Desired == nil {
+				continue
+			}
+			for _, n := range a.Desired.Networks {
+				wanted[a.Desired.EngineNetwork(n.Name)] = true
+			}
+		}
+	}
+	for _, c := range d.containers {
+		for name := range c.Networks {
+			wanted[name] = true
+		}
+	}
+	starting := map[string]bool{} // deployments
+	for _, r := range assigned {
+		if d.memory[r.ID].busy == actStart {
+			starting[r.Deployment] = true
+		}
+	}
+	for _, name := range sortedKeys(d.networks) {
+		if !wanted[name] && !starting[d.networks[name].Labels[LabelDeployment]] {
+			d.act(action{kind: actNetwork, key: "network:" + name, network: name, why: "unused"})
+		}
+	}
 }
 
 // prunedVolumes removes the volumes that a signed commit gave up, once no

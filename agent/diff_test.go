@@ -25,6 +25,7 @@ func newScene() *scene {
 		cluster: testCluster, now: noon, rejectAfter: 30 * time.Second,
 		view:       accepted(rev1, shop("1", 1), nil),
 		containers: map[string]Container{},
+		networks:   map[string]Network{},
 		volumes:    map[string]Volume{},
 		memory:     map[string]memory{},
 	}}
@@ -57,7 +58,7 @@ func checkPlans(t *testing.T, tests []diffCase) {
 // with a change.
 func recorded() cluster.Replica {
 	r := replica("a", cluster.Running)
-	r.ContainerID, r.ImageDigest, r.Address, r.Addresses = "c-a", "sha256:image", "10.0.0.2", "jaco_shop_default=10.0.0.2"
+	r.ContainerID, r.ImageDigest, r.Address = "c-a", "sha256:image", "10.0.0.2"
 	r.StartedAt = noon.Add(-time.Minute)
 	return r
 }
@@ -89,19 +90,19 @@ func TestDiffStart(t *testing.T) {
 			s.assign(replica("a", cluster.Assigned))
 			s.runs(containerOf(running))
 		}, `
-			report a Running container=c-a address=10.0.0.2 addresses="jaco_shop_default=10.0.0.2" image=sha256:image`},
+			report a Running container=c-a address=10.0.0.2 image=sha256:image`},
 		{"becomes healthy", func(s *scene) {
 			s.assign(running)
 			s.runs(altered(func(c *Container) { c.Health = HealthHealthy }))
 		}, `
-			report a Healthy container=c-a address=10.0.0.2 addresses="jaco_shop_default=10.0.0.2"`},
+			report a Healthy container=c-a address=10.0.0.2`},
 		{"becomes unhealthy with the check's words", func(s *scene) {
 			r := running
 			r.Phase = cluster.Healthy
 			s.assign(r)
 			s.runs(altered(func(c *Container) { c.Health, c.HealthOutput = HealthUnhealthy, "no\x1b[31m route\n" }))
 		}, `
-			report a Unhealthy container=c-a address=10.0.0.2 addresses="jaco_shop_default=10.0.0.2" "healthcheck failed: no[31m route"`},
+			report a Unhealthy container=c-a address=10.0.0.2 "healthcheck failed: no[31m route"`},
 		{"a healthcheck that starts over is no step back", func(s *scene) {
 			r := running
 			r.Phase = cluster.Healthy
@@ -260,7 +261,7 @@ func checkPlan(t *testing.T, s *scene, want string) {
 	}
 }
 
-func TestDiffStrays(t *testing.T) {
+func TestDiffStraysAndNetworks(t *testing.T) {
 	stray := func(id string, f func(*Container)) Container {
 		c := containerOf(replica(id, cluster.Running))
 		if f != nil {
@@ -283,7 +284,6 @@ func TestDiffStrays(t *testing.T) {
 		{"of two that claim a replica the named one stays", func(s *scene) {
 			r := replica("a", cluster.Running)
 			r.ContainerID, r.ImageDigest, r.Address, r.StartedAt = "c-a", "sha256:image", "10.0.0.2", noon.Add(-time.Minute)
-			r.Addresses = "jaco_shop_default=10.0.0.2"
 			s.assign(r)
 			s.runs(stray("a", nil))
 			s.runs(stray("a", func(c *Container) { c.ID, c.Name = "a-copy", "copy" }))
@@ -294,6 +294,29 @@ func TestDiffStrays(t *testing.T) {
 			s.remember("a", memory{busy: actStart})
 		}, `
 			cancel a`},
+		{"network of a retired deployment", func(s *scene) {
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+			s.networks["jaco_shop_default"] = Network{Name: "jaco_shop_default", Labels: map[string]string{LabelDeployment: "shop"}}
+		}, `
+			remove-network network:jaco_old_default (unused)`},
+		{"not while a container is attached", func(s *scene) {
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+			s.runs(stray("x", func(c *Container) { c.Networks = map[string]netip.Addr{"jaco_old_default": {}} }))
+		}, `
+			remove x container=c-x (no assignment)`},
+		{"not while a start may need it", func(s *scene) {
+			r := replica("a", cluster.Assigned)
+			r.Deployment = "old"
+			s.assign(r)
+			s.remember("a", memory{busy: actStart})
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default", Labels: map[string]string{LabelDeployment: "old"}}
+		}, ``},
+		{"not while the revision before has it", func(s *scene) {
+			old := shop("1", 1)
+			old.Networks = append(old.Networks, desired.Network{Name: "extra"})
+			s.view = accepted(rev2, shop("2", 1), accepted(rev1, old, nil).Deployments["shop"])
+			s.networks["jaco_shop_extra"] = Network{Name: "jaco_shop_extra"}
+		}, ``},
 	})
 }
 
@@ -350,7 +373,7 @@ func TestDiffVolumes(t *testing.T) {
 			s.view.Deployments["shop"].Desired.Services[0].Container.Isolation.Network = desired.HostNetwork
 			s.view.Deployments["shop"].Desired.Services[0].Container.Networks = nil
 			r := recorded()
-			r.Address, r.Addresses = "", ""
+			r.Address = ""
 			s.assign(r)
 			s.runs(altered(func(c *Container) { c.Networks = map[string]netip.Addr{"host": {}} }))
 		}, ``},

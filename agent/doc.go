@@ -28,10 +28,6 @@
 //   - A container that has ended is removed only after the state has its final
 //     phase, so that its reason cannot be lost. One that was told to stop is
 //     removed at once.
-//   - No container is created or started before the mesh says that its networks
-//     are isolated on this node (guarantee G6). What runs is never held back, nor
-//     is an end. Networks are the mesh's to make and to remove; those of the node
-//     itself are looked for.
 //   - Nothing is polled. Containers are listed when the event stream opens and
 //     inspected when an event names them.
 package agent

@@ -16,12 +16,15 @@ var (
 	// does not exist on the engine.
 	ErrNotFound = errors.New("not found on the engine")
 	// ErrConflict is returned by Create when the name is taken, and by
-	// RemoveVolume when a container has the volume.
+	// RemoveNetwork when the network is in use.
 	ErrConflict = errors.New("conflict on the engine")
 	// ErrUnavailable is returned when the engine did not answer: it is not
 	// running, broke the connection, or ran into a deadline. What the call was
 	// to do may or may not have happened.
 	ErrUnavailable = errors.New("engine does not answer")
+	// ErrForeign is returned when a name that JACO needs belongs to something
+	// that is not this cluster's.
+	ErrForeign = errors.New("not of this cluster")
 )
 
 // Engine is a container engine on this node, seen through the label
@@ -39,12 +42,14 @@ type Engine interface {
 	// Events opens the event stream. When it returns, what happens from now on
 	// will be delivered, or failed holds an error. failed delivers exactly one
 	// error, when the stream ends; nothing follows on events. Only events of
-	// this cluster's containers, and of what is joined to networks, are delivered.
-	// The stream is given up by ending ctx.
+	// this cluster's containers, and of networks, are delivered. The stream is
+	// given up by ending ctx.
 	Events(ctx context.Context) (events <-chan Event, failed <-chan error)
 	// List returns this cluster's containers in every state, complete as
 	// Inspect returns them.
 	List(ctx context.Context) ([]Container, error)
+	// ListNetworks returns this cluster's networks.
+	ListNetworks(ctx context.Context) ([]Network, error)
 	// Inspect returns a container by id or by name, whoever made it
 	// (Container.Labels tells). ErrNotFound: there is none.
 	Inspect(ctx context.Context, idOrName string) (Container, error)
@@ -55,9 +60,13 @@ type Engine interface {
 	// Pull fetches an image, in the name of the account unless that is nil;
 	// progress is discarded.
 	Pull(ctx context.Context, reference string, account *Account) error
-	// FindNetwork looks for a network by name, whoever made it. ErrNotFound: it is
-	// not there.
-	FindNetwork(ctx context.Context, name string) error
+	// EnsureNetwork makes the bridge network unless it exists. ErrForeign: the
+	// name belongs to a network without this cluster's label. A network that
+	// exists otherwise than asked for is replaced, or an error when in use. An
+	// external one is only looked for; ErrNotFound: it is not there.
+	EnsureNetwork(ctx context.Context, n Network) error
+	// RemoveNetwork removes a network by name; ErrNotFound is not reported.
+	RemoveNetwork(ctx context.Context, name string) error
 	// EnsureVolume makes the volume unless one of that name exists; an existing
 	// one is used as it is, because what it holds is worth more than its label.
 	// An external one is only looked for; ErrNotFound: it is not there.
@@ -158,6 +167,14 @@ type Image struct {
 	Digest string
 }
 
+// Network is one bridge network of a deployment.
+type Network struct {
+	Name     string
+	Labels   map[string]string
+	Internal bool // no way out of the host
+	External bool // it is there already, made by somebody else
+}
+
 // Volume is one named volume of a deployment.
 type Volume struct {
 	Name   string
@@ -174,13 +191,8 @@ type ContainerSpec struct {
 	Name      string
 	Labels    map[string]string // JACO's; they win over the user's
 	Container desired.Container
-	// Networks are in the order of Container.Networks, with the engine's names:
-	// those of the mesh are bridges with room, and have no aliases here, which the
-	// engine would answer with the replicas of this node alone.
+	// Networks are in the order of Container.Networks, with the engine's names.
 	Networks []desired.Attachment
-	// DNS are the resolvers that the engine asks on behalf of the container; empty:
-	// those of Container.DNS, or the node's own.
-	DNS []netip.Addr
 	// Volumes maps the volumes that Container.Mounts names to the engine's names.
 	Volumes map[string]string
 	// Secrets are mounted read-only, in the place of Container.Secrets.
@@ -207,14 +219,15 @@ const (
 	ActionDestroy    EventAction = "destroy"
 	ActionConnect    EventAction = "connect"    // to a network
 	ActionDisconnect EventAction = "disconnect" // from a network
+	ActionNetworkEnd EventAction = "network destroy"
 )
 
 // Event is one thing that happened on the engine.
 type Event struct {
 	Action    EventAction
-	Container string // id
+	Container string // id; "" for ActionNetworkEnd
 	Replica   string // the container's label; "" with connect and disconnect
-	Network   string // name; with connect and disconnect
+	Network   string // name; with connect, disconnect and ActionNetworkEnd
 	Signal    int    // with ActionKill
 	ExitCode  int    // with ActionDie
 	Time      time.Time

@@ -20,8 +20,6 @@ type executor struct {
 	cfg     Config
 	cluster string
 	put     func(message)
-	gate    Gate
-	rooms   *rooms
 	prep    *preparer
 	secrets *secretKeeper
 	starts  chan struct{} // slots for create and start
@@ -36,8 +34,6 @@ func newExecutor(a *Agent, put func(message)) *executor {
 		cfg:     a.cfg,
 		cluster: a.cfg.Cluster,
 		put:     put,
-		gate:    a.Gate,
-		rooms:   newRooms(),
 		secrets: secrets,
 		prep: newPreparer(a.Engine, a.cfg, func(ctx context.Context, reference string) (*Account, error) {
 			return secrets.account(ctx, a.Views, reference)
@@ -71,6 +67,10 @@ func (x *executor) begin(run context.Context, a action) context.CancelFunc {
 			d.trouble = x.slot(ctx, x.stops, func() error {
 				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveVolume(ctx, a.volume.Engine) })
 			})
+		case actNetwork:
+			d.trouble = x.slot(ctx, x.stops, func() error {
+				return x.do(ctx, 0, func(ctx context.Context) error { return x.engine.RemoveNetwork(ctx, a.network) })
+			})
 		}
 		d.action = a
 		x.put(d)
@@ -98,18 +98,16 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 		return x.ended(ctx, d, err)
 	}
 	d.digest = img.Digest
-	volumes := volumesOf(x.cluster, a.accepted.Desired, a.service)
-	if err := x.prepareNames(ctx, a.attachments, volumes); err != nil {
+	networks, volumes := networksOf(x.cluster, a.accepted.Desired, a.service), volumesOf(x.cluster, a.accepted.Desired, a.service)
+	if err := x.prepareNames(ctx, networks, volumes); err != nil {
 		return x.ended(ctx, d, err)
 	}
 	spec := containerSpec(x.cluster, a.replica, a.service, a.accepted)
-	if err := x.attach(ctx, &a, &spec); err != nil {
-		return x.ended(ctx, d, err)
-	}
 	err = x.do(ctx, 0, func(ctx context.Context) error { return x.secrets.provide(ctx, a, &spec) })
 	if err != nil {
 		return x.ended(ctx, d, errors.Join(err, x.secrets.drop(a.replica.ID)))
 	}
+	d.networks = slices.DeleteFunc(networks, func(n Network) bool { return n.External })
 	d.volumes = slices.DeleteFunc(volumes, func(v Volume) bool { return v.External })
 	err = x.slot(ctx, x.starts, func() error {
 		id, ran, err := x.obtain(ctx, a, spec)
@@ -121,14 +119,14 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 		if ran {
 			return nil
 		}
-		if err := x.stillOpen(ctx, a.attachments, &spec); err != nil {
-			return err
-		}
 		err = x.do(ctx, 0, func(ctx context.Context) error { return x.engine.Start(ctx, id) })
 		return x.final(ctx, "cannot start the container", err)
 	})
 	if errors.Is(err, ErrNotFound) { // what was prepared is gone
 		x.prep.forgetImage(key)
+		for _, n := range d.networks {
+			x.prep.forgetNetwork(n.Name)
+		}
 	}
 	d = x.ended(ctx, d, err)
 	if d.touched != "" {
@@ -140,16 +138,11 @@ func (x *executor) start(ctx, run context.Context, a action) (d done) {
 	return d
 }
 
-// prepareNames makes the volumes that a start needs, and looks for networks of
-// the node.
-func (x *executor) prepareNames(ctx context.Context, attachments []attachment, volumes []Volume) error {
-	for _, at := range attachments {
-		if at.managed {
-			continue
-		}
-		err := x.do(ctx, 0, func(ctx context.Context) error { return x.engine.FindNetwork(ctx, at.network) })
-		if err != nil {
-			return fmt.Errorf("network %s, which is external: %w", at.network, err)
+// prepareNames makes the networks and volumes that a start needs.
+func (x *executor) prepareNames(ctx context.Context, networks []Network, volumes []Volume) error {
+	for _, n := range networks {
+		if err := x.prep.network(ctx, n); err != nil {
+			return err
 		}
 	}
 	for _, v := range volumes {

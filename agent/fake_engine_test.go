@@ -23,7 +23,7 @@ type fakeEngine struct {
 	mu         sync.Mutex // guards the fields below
 	containers map[string]*fakeContainer
 	names      map[string]string // taken names: container id
-	networks   map[string]bool   // that somebody has made
+	networks   map[string]Network
 	volumes    map[string]Volume
 	images     map[string]Image
 	logs       map[string][]LogLine // by replica label
@@ -71,7 +71,7 @@ func newFakeEngine(log *journal) *fakeEngine {
 		log:        log,
 		containers: map[string]*fakeContainer{},
 		names:      map[string]string{},
-		networks:   map[string]bool{"jaco_shop_default": true},
+		networks:   map[string]Network{},
 		volumes:    map[string]Volume{},
 		images:     map[string]Image{"web:1": {ID: "sha256:one", Digest: "web@sha256:d1"}},
 		logs:       map[string][]LogLine{},
@@ -255,6 +255,12 @@ func (c *fakeContainer) snapshot() Container {
 	return out
 }
 
+func (h *fakeHandle) ListNetworks(ctx context.Context) ([]Network, error) {
+	return serve(ctx, h, "list-networks", "", fakeQuick, func() ([]Network, error) {
+		return slices.Collect(maps.Values(h.networks)), nil
+	})
+}
+
 func (f *fakeEngine) findLocked(idOrName string) (*fakeContainer, error) {
 	if id, ok := f.names[idOrName]; ok {
 		idOrName = id
@@ -285,11 +291,16 @@ func (h *fakeHandle) Image(ctx context.Context, reference string) (Image, error)
 	})
 }
 
-func (h *fakeHandle) FindNetwork(ctx context.Context, name string) error {
-	return serveErr(ctx, h, "find-network", name, fakeQuick, func() error {
-		if !h.networks[name] {
-			return fmt.Errorf("no such network: %w", ErrNotFound)
-		}
+func (h *fakeHandle) EnsureNetwork(ctx context.Context, n Network) error {
+	return serveErr(ctx, h, "ensure-network", n.Name, fakeQuick, func() error {
+		h.networks[n.Name] = n
+		return nil
+	})
+}
+
+func (h *fakeHandle) RemoveNetwork(ctx context.Context, name string) error {
+	return serveErr(ctx, h, "remove-network", name, fakeQuick, func() error {
+		delete(h.networks, name)
 		return nil
 	})
 }
@@ -369,7 +380,7 @@ func (f *fakeEngine) startLocked(id string) error {
 		return nil
 	}
 	for name := range c.Networks {
-		if !f.networks[name] {
+		if _, ok := f.networks[name]; !ok {
 			return fmt.Errorf("network %s: %w", name, ErrNotFound)
 		}
 		f.address++

@@ -171,9 +171,6 @@ func (s *fakeState) applyLocked(reports []cluster.ReplicaReport) {
 		if rep.Address != "" {
 			rec.Address = rep.Address
 		}
-		if rep.Addresses != "" {
-			rec.Addresses = rep.Addresses
-		}
 		if rep.ImageDigest != "" {
 			rec.ImageDigest = rep.ImageDigest
 		}
@@ -266,7 +263,6 @@ type world struct {
 	t      *testing.T
 	log    *journal
 	engine *fakeEngine
-	gate   *fakeGate
 	state  *fakeState
 	keys   *fakeKeys
 	files  *fakeFiles
@@ -283,7 +279,7 @@ func inWorld(t *testing.T, name string, scenario func(w *world)) {
 		ready := make(chan struct{})
 		close(ready)
 		w := &world{
-			t: t, log: log, engine: newFakeEngine(log), gate: newFakeGate(log), ready: ready, keys: &fakeKeys{}, files: &fakeFiles{held: map[string][]SecretFile{}},
+			t: t, log: log, engine: newFakeEngine(log), ready: ready, keys: &fakeKeys{}, files: &fakeFiles{held: map[string][]SecretFile{}},
 			state: &fakeState{log: log, replicas: map[string]cluster.Replica{},
 				changed: make(chan struct{}), view: accepted(rev1, shop("1", 3), nil)},
 		}
@@ -307,7 +303,7 @@ func inWorld(t *testing.T, name string, scenario func(w *world)) {
 // start brings up a new process.
 func (w *world) start() {
 	handle := &fakeHandle{fakeEngine: w.engine, dead: make(chan struct{})}
-	a, err := New(Deps{Engine: handle, State: w.state, Views: w.state, Reporter: w.state, Gate: w.gate,
+	a, err := New(Deps{Engine: handle, State: w.state, Views: w.state, Reporter: w.state,
 		Keys: w.keys, SecretFiles: w.files, Ready: w.ready, Log: slog.New(slog.DiscardHandler), Misbehaviour: w.state.blame}, DefaultConfig("node-1", testCluster))
 	if err != nil {
 		w.t.Fatal(err)

@@ -14,6 +14,7 @@ type listed struct {
 	at         time.Time
 	info       Info
 	containers []Container
+	networks   []Network
 	volumes    []Volume
 }
 
@@ -53,7 +54,8 @@ type done struct {
 	trouble   error     // the action may be repeated
 	retryAt   time.Time // with trouble; zero: after the usual back-off
 	digest    string
-	volumes   []Volume // of this cluster that exist now
+	networks  []Network // of this cluster that exist now
+	volumes   []Volume  // likewise
 }
 
 func (listed) message()     {}

@@ -22,6 +22,7 @@ type loop struct {
 	info       Info
 	containers map[string]observation
 	gone       map[string]time.Time // removed containers, since the last listing
+	networks   map[string]Network
 	volumes    map[string]Volume
 	memory     map[string]memory
 	cancels    map[string]context.CancelFunc
@@ -38,6 +39,7 @@ type observation struct {
 func (l *loop) reset() {
 	l.containers = map[string]observation{}
 	l.gone = map[string]time.Time{}
+	l.networks = map[string]Network{}
 	l.volumes = map[string]Volume{}
 	l.memory = map[string]memory{}
 	l.blamed = map[string]bool{}
@@ -92,7 +94,6 @@ func (l *loop) pass(ctx context.Context) time.Time {
 	for _, key := range p.cancel {
 		l.cancels[key]()
 	}
-	l.exec.rooms.look(in.containers, func(replica string) bool { return l.memory[replica].busy == actStart })
 	for _, a := range p.actions {
 		l.Log.Debug("act", "action", string(a.kind), "key", a.key, "why", a.why)
 		l.update(a.key, func(m *memory) { m.busy, m.reached = a.kind, progress{} })
@@ -112,6 +113,7 @@ func (l *loop) look(now time.Time) *input {
 		rejectAfter: l.cfg.RejectAfter,
 		view:        l.Views.View(),
 		containers:  make(map[string]Container, len(l.containers)),
+		networks:    l.networks,
 		volumes:     l.volumes,
 		memory:      l.memory,
 	}
@@ -176,6 +178,9 @@ func (l *loop) forget(assigned map[string]bool, waiting map[string]time.Time) {
 	for id, c := range l.containers {
 		present[c.Labels[LabelReplica]] = true
 		present["container:"+id] = true
+	}
+	for name := range l.networks {
+		present["network:"+name] = true
 	}
 	for name := range l.volumes {
 		present["volume:"+name] = true
@@ -251,10 +256,15 @@ func (l *loop) onListed(m listed) {
 		}
 	}
 	l.gone = map[string]time.Time{}
+	l.networks = map[string]Network{}
+	for _, n := range m.networks {
+		l.networks[n.Name] = n
+	}
 	l.volumes = map[string]Volume{}
 	for _, v := range m.volumes {
 		l.volumes[v.Name] = v
 	}
+	l.exec.prep.forgetNetworks()
 	for key, mem := range l.memory {
 		if mem.busy == "" { // what failed may have failed because the engine was away
 			mem.retryAt = time.Time{}
@@ -318,8 +328,15 @@ func (l *loop) removed(id string, at time.Time) {
 // onDone takes in the result of an action.
 func (l *loop) onDone(d done) {
 	delete(l.cancels, d.action.key)
+	for _, n := range d.networks {
+		l.networks[n.Name] = n
+	}
 	for _, v := range d.volumes {
 		l.volumes[v.Name] = v
+	}
+	if d.action.kind == actNetwork && d.trouble == nil {
+		delete(l.networks, d.action.network)
+		l.exec.prep.forgetNetwork(d.action.network)
 	}
 	if d.action.kind == actVolume && d.trouble == nil {
 		l.pruned(d.action.volume)
@@ -395,19 +412,12 @@ func (l *loop) repeat(m *memory, d done) {
 	if m.failed == actStart {
 		m.digest = ""
 	}
-	var closed *closedError
-	if !errors.As(d.trouble, &closed) { // a wait is no attempt
-		m.tries++
-	}
+	m.tries++
 	m.retryAt = d.retryAt
 	if m.retryAt.IsZero() {
 		m.retryAt = time.Now().Add(l.cfg.backoff(m.tries))
 	}
-	before := m.trouble
 	m.trouble = clip(clean(d.trouble.Error()), reasonBytes)
-	if closed != nil && sameReason(before, m.trouble) {
-		return // it goes on waiting for the same
-	}
 	l.Log.Warn("trying again later", "action", string(d.action.kind), "key", d.action.key,
 		"tries", m.tries, "error", d.trouble)
 }

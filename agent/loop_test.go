@@ -185,12 +185,11 @@ func TestLoopHands(t *testing.T) {
 		}},
 		{"name-taken-by-ours", func(w *world) {
 			w.engine.set("an earlier create took effect unseen", func() {
+				w.engine.networks["jaco_shop_default"] = Network{Name: "jaco_shop_default"}
 				r := assigned("a")[0]
 				s, a := specOf(w.state.view, r)
 				w.engine.cutStreamsLocked()
-				spec := containerSpec(testCluster, r, s, a)
-				spec.Networks = []desired.Attachment{{Network: "jaco_shop_default"}}
-				if _, err := w.engine.createLocked(spec); err != nil {
+				if _, err := w.engine.createLocked(containerSpec(testCluster, r, s, a)); err != nil {
 					w.t.Error(err)
 				}
 			})
@@ -211,12 +210,21 @@ func TestLoopHands(t *testing.T) {
 			}
 		}},
 		{"network-removed-by-hand", func(w *world) {
-			w.engine.set("docker network rm", func() { delete(w.engine.networks, "jaco_shop_default") })
 			w.state.assign(assigned("a")...)
 			w.pass(time.Second)
-			w.engine.set("the mesh makes it again", func() { w.engine.networks["jaco_shop_default"] = true })
-			w.pass(2 * time.Second)
-			w.expect("a=Running")
+			w.state.stop("a")
+			w.pass(time.Second)
+			w.engine.set("docker network rm", func() {
+				delete(w.engine.networks, "jaco_shop_default")
+				for s := range w.engine.streams {
+					s.queue = append(s.queue, Event{Action: ActionNetworkEnd, Network: "jaco_shop_default", Time: time.Now()})
+					poke(s.wake)
+				}
+			})
+			w.pass(time.Second)
+			w.state.assign(assigned("b")...)
+			w.pass(time.Second)
+			w.expect("a=Stopped b=Running")
 		}},
 	})
 }
@@ -248,6 +256,14 @@ func TestLoopEngine(t *testing.T) {
 			if r := w.state.get("a"); r.Reason != "exited with code 143" {
 				w.t.Errorf("reason %q blames somebody", r.Reason)
 			}
+		}},
+		{"network-trouble", func(w *world) {
+			w.engine.set("no addresses left, for a moment", func() {
+				w.engine.faults["ensure-network"] = []error{errors.New("no free address pool")}
+			})
+			w.state.assign(assigned("a")...)
+			w.pass(5 * time.Second)
+			w.expect("a=Running")
 		}},
 		{"event-stream-cut", func(w *world) {
 			w.state.assign(assigned("a", "b")...)
@@ -412,7 +428,7 @@ func TestManyStartsAreBounded(t *testing.T) {
 		}
 		w.pass(time.Second)
 		for what, want := range map[string]int{
-			"engine  image": 1, "engine  create": 12, "engine  inspect": 12,
+			"engine  image": 1, "engine  ensure-network": 1, "engine  create": 12, "engine  inspect": 12,
 			// The third round waits long enough for that to be told.
 			"Preparing": 8, "Starting": 4,
 		} {

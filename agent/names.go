@@ -35,9 +35,8 @@ func NetworkName(deployment, network string) string {
 	return (&desired.Deployment{Name: deployment}).EngineNetwork(network)
 }
 
-// containerSpec is what the engine is asked to make for r, but for its networks.
-// The labels name the revision that this node accepted, not the one that the
-// assignment claims.
+// containerSpec is what the engine is asked to make for r. The labels name the
+// revision that this node accepted, not the one that the assignment claims.
 func containerSpec(clusterID string, r cluster.Replica, s *desired.Service, a *cluster.Accepted) ContainerSpec {
 	spec := ContainerSpec{
 		Name: ContainerName(r),
@@ -53,12 +52,41 @@ func containerSpec(clusterID string, r cluster.Replica, s *desired.Service, a *c
 		Container: s.Container,
 		Volumes:   map[string]string{},
 	}
+	for _, at := range s.Container.Networks {
+		// The engine's own resolver answers the service's name and the aliases,
+		// with the replicas of this node only. The mesh's DNS will answer for
+		// all nodes; these aliases go away with it.
+		aliases := append([]string{r.Service}, at.Aliases...)
+		spec.Networks = append(spec.Networks, desired.Attachment{
+			Network: a.Desired.EngineNetwork(at.Network),
+			Aliases: aliases,
+		})
+	}
 	for _, m := range s.Container.Mounts {
 		if m.Kind == desired.VolumeMount && m.Volume != "" {
 			spec.Volumes[m.Volume] = a.Desired.EngineVolume(m.Volume)
 		}
 	}
 	return spec
+}
+
+// networksOf are the engine's networks that s attaches to, in its order.
+func networksOf(clusterID string, d *desired.Deployment, s *desired.Service) []Network {
+	var out []Network
+	for _, at := range s.Container.Networks {
+		n := Network{Name: d.EngineNetwork(at.Network), Labels: map[string]string{}}
+		for _, declared := range d.Networks {
+			if declared.Name == at.Network {
+				n.Internal, n.External = declared.Internal, declared.External
+				maps.Copy(n.Labels, declared.Labels)
+			}
+		}
+		n.Labels[LabelCluster] = clusterID
+		n.Labels[LabelDeployment] = d.Name
+		n.Labels[LabelNetwork] = at.Network
+		out = append(out, n)
+	}
+	return out
 }
 
 // volumesOf are the engine's volumes that s mounts by name.

@@ -39,7 +39,6 @@ func isNews(r cluster.Replica, rep cluster.ReplicaReport) bool {
 	return differs(rep.ContainerID, r.ContainerID) ||
 		differs(rep.ImageDigest, r.ImageDigest) ||
 		differs(rep.Address, r.Address) ||
-		differs(string(rep.Addresses), string(r.Addresses)) ||
 		rep.Reason != "" && !sameReason(rep.Reason, r.Reason) ||
 		!rep.StartedAt.IsZero() && !rep.StartedAt.Equal(r.StartedAt)
 }

@@ -24,8 +24,9 @@ type input struct {
 	// yet to judge; 0: there is none.
 	nextClaim  uint64
 	containers map[string]Container
-	volumes    map[string]Volume // this cluster's, by name
-	memory     map[string]memory // by action key; what is missing is zero
+	networks   map[string]Network // this cluster's, by name
+	volumes    map[string]Volume  // likewise
+	memory     map[string]memory  // by action key; what is missing is zero
 }
 
 // memory is what the agent remembers of a replica, or of another thing it acts
@@ -96,29 +97,29 @@ type actionKind string
 
 // The kinds of actions.
 const (
-	actStart   actionKind = "start"         // prepare, create, start; or take up a created container
-	actRemove  actionKind = "remove"        // stop if it runs, and remove
-	actAutopsy actionKind = "autopsy"       // read the last lines of a container that ended
-	actCheck   actionKind = "check"         // run a healthcheck before the engine does
-	actRecheck actionKind = "recheck"       // see that a healthcheck is being run
-	actVolume  actionKind = "remove-volume" // remove a volume that a signed commit gave up
+	actStart   actionKind = "start"          // prepare, create, start; or take up a created container
+	actRemove  actionKind = "remove"         // stop if it runs, and remove
+	actAutopsy actionKind = "autopsy"        // read the last lines of a container that ended
+	actCheck   actionKind = "check"          // run a healthcheck before the engine does
+	actRecheck actionKind = "recheck"        // see that a healthcheck is being run
+	actNetwork actionKind = "remove-network" // remove a network nobody wants
+	actVolume  actionKind = "remove-volume"  // remove a volume that a signed commit gave up
 )
 
 // action is one thing to do on the engine.
 type action struct {
 	kind actionKind
 	// key serialises: two actions of one key never run at once. It is a
-	// replica's id, or "container:" or "volume:" and a name.
+	// replica's id, or "container:", "network:" or "volume:" and a name.
 	key       string
 	replica   cluster.Replica // with start and autopsy
 	service   *desired.Service
 	accepted  *cluster.Accepted
 	container *Container // what exists; nil with a start from nothing
 	again     bool       // with start: an earlier one came to nothing
-	// attachments are the service's networks, with start.
-	attachments []attachment
-	volume      cluster.PrunedVolume // with actVolume
-	why         string               // for the log
+	network   string
+	volume    cluster.PrunedVolume // with actVolume
+	why       string               // for the log
 }
 
 // String renders the plan as tests and debug logs show it, one decision a line.
@@ -161,9 +162,6 @@ func reportString(r cluster.ReplicaReport) string {
 	}
 	if r.Address != "" {
 		s += " address=" + r.Address
-	}
-	if r.Addresses != "" {
-		s += fmt.Sprintf(" addresses=%q", r.Addresses)
 	}
 	if r.ImageDigest != "" {
 		s += " image=" + r.ImageDigest

@@ -29,8 +29,8 @@ type finalError struct{ err error }
 func (e *finalError) Error() string { return e.err.Error() }
 func (e *finalError) Unwrap() error { return e.err }
 
-// preparer fetches images, each once for all the replicas that need it: those
-// that come while it is under way wait for the same result.
+// preparer fetches images and makes networks, each once for all the replicas
+// that need it: those that come while it is under way wait for the same result.
 type preparer struct {
 	engine Engine
 	// account says who pulls an image.
@@ -38,8 +38,9 @@ type preparer struct {
 	cfg     Config
 	wg      sync.WaitGroup // pulls under way
 
-	mu     sync.Mutex // guards the field below
-	images map[imageKey]*imageJob
+	mu       sync.Mutex // guards the fields below
+	images   map[imageKey]*imageJob
+	networks map[string]*job
 }
 
 // imageKey is one image as one revision wants it. With "always" it is pulled
@@ -51,18 +52,22 @@ type imageKey struct {
 	revision  signing.Hash
 }
 
-// imageJob is the preparation of an image with its history of failures; image
-// and err are set when done is closed.
+// job is one preparation; err is set when done is closed.
+type job struct {
+	done chan struct{}
+	err  error
+}
+
+// imageJob is the preparation of an image with its history of failures.
 type imageJob struct {
-	done    chan struct{}
-	err     error
+	job
 	image   Image
 	tries   int
 	retryAt time.Time
 }
 
 func newPreparer(e Engine, cfg Config, account func(context.Context, string) (*Account, error)) *preparer {
-	return &preparer{engine: e, account: account, cfg: cfg, images: map[imageKey]*imageJob{}}
+	return &preparer{engine: e, account: account, cfg: cfg, images: map[imageKey]*imageJob{}, networks: map[string]*job{}}
 }
 
 // image makes sure that the image is there. A *finalError is the replica's end,
@@ -94,7 +99,7 @@ func (p *preparer) imageJob(run context.Context, key imageKey) *imageJob {
 			return old
 		}
 	}
-	j := &imageJob{done: make(chan struct{}), tries: 1}
+	j := &imageJob{job: job{done: make(chan struct{})}, tries: 1}
 	if old != nil {
 		j.tries = old.tries + 1
 	}
@@ -160,11 +165,55 @@ func (p *preparer) lookup(ctx context.Context, reference string) (Image, error) 
 	return img, nil
 }
 
+// network makes sure that a network is there. A success is remembered until
+// forgetNetwork.
+func (p *preparer) network(ctx context.Context, n Network) error {
+	p.mu.Lock()
+	j := p.networks[n.Name]
+	mine := j == nil
+	if mine {
+		j = &job{done: make(chan struct{})}
+		p.networks[n.Name] = j
+	}
+	p.mu.Unlock()
+	if !mine {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-j.done:
+			return j.err
+		}
+	}
+	_, err := call(ctx, p.cfg.CallTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.engine.EnsureNetwork(ctx, n)
+	})
+	if err != nil {
+		j.err = fmt.Errorf("network %s: %w", n.Name, err)
+		p.forgetNetwork(n.Name)
+	}
+	close(j.done)
+	return j.err
+}
+
+// forgetNetwork makes the next start look at the network again.
+func (p *preparer) forgetNetwork(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.networks, name)
+}
+
 // forgetImage makes the next start look for the image again.
 func (p *preparer) forgetImage(key imageKey) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.images, key)
+}
+
+// forgetNetworks is for an engine that was away: anything may have happened.
+func (p *preparer) forgetNetworks() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.networks)
 }
 
 // backoff is the time to wait after the given number of failed attempts.

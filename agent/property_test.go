@@ -17,7 +17,7 @@ import (
 func drawInput(t *rapid.T) *input {
 	in := &input{
 		cluster: testCluster, now: noon, rejectAfter: 30 * time.Second,
-		containers: map[string]Container{}, memory: map[string]memory{},
+		containers: map[string]Container{}, networks: map[string]Network{}, memory: map[string]memory{},
 	}
 	if rapid.IntRange(0, 9).Draw(t, "view") > 0 {
 		old := accepted(rev1, drawDeployment(t), nil).Deployments["shop"]
@@ -117,7 +117,7 @@ func TestDiffKeepsItsRules(t *testing.T) {
 				if !given || v.Labels[LabelDeployment] != a.volume.Deployment || a.volume.Volume == "data" {
 					t.Fatalf("removed a volume that nobody gave up:\n%s", p)
 				}
-			case actAutopsy, actRecheck, actCheck:
+			case actAutopsy, actNetwork, actRecheck, actCheck:
 			}
 		}
 		for service, n := range begun {

@@ -202,7 +202,7 @@ func (r *reporter) dueReports(now time.Time) (due []cluster.ReplicaReport, wait 
 }
 
 func transient(rep cluster.ReplicaReport) bool {
-	return (rep.Phase == cluster.Starting || rep.Phase == cluster.Preparing) && rep.Reason == ""
+	return rep.Phase == cluster.Starting || rep.Phase == cluster.Preparing && rep.Reason == ""
 }
 
 func (r *reporter) ackLocked(reports []cluster.ReplicaReport) {

@@ -12,6 +12,10 @@ const clockSlack = 10 * time.Second
 // onEvent notes what an event says by itself and has its container looked at.
 func (l *loop) onEvent(e Event) {
 	switch e.Action {
+	case ActionNetworkEnd:
+		l.exec.prep.forgetNetwork(e.Network)
+		delete(l.networks, e.Network)
+		return
 	case ActionConnect, ActionDisconnect:
 		known, ok := l.containers[e.Container]
 		if !ok {

@@ -35,6 +35,7 @@ func TestDiffStartsOnlyWhatIsAccepted(t *testing.T) {
 			s.stop("a", cluster.Running)
 			s.runs(containerOf(replica("a", cluster.Running)))
 			s.runs(containerOf(replica("stray", cluster.Running)))
+			s.networks["jaco_old_default"] = Network{Name: "jaco_old_default"}
 			s.remember("b", memory{busy: actStart})
 		}, ``},
 		{"unknown spec, and every claim is judged", func(s *scene) {
@@ -197,7 +198,7 @@ func TestDiffBoundsReplicas(t *testing.T) {
 			for i := range s.assigned {
 				r := &s.assigned[i]
 				r.Phase, r.ImageDigest, r.StartedAt = cluster.Running, "sha256:image", noon.Add(-time.Minute)
-				r.ContainerID, r.Address, r.Addresses = "c-"+r.ID, "10.0.0.2", "jaco_shop_default=10.0.0.2"
+				r.ContainerID, r.Address = "c-"+r.ID, "10.0.0.2"
 				s.runs(containerOf(*r))
 			}
 		}, ``},

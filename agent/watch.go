@@ -66,11 +66,15 @@ func (w *watcher) session(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("list containers: %w", err)
 	}
+	networks, err := call(ctx, w.cfg.CallTimeout, w.engine.ListNetworks)
+	if err != nil {
+		return false, fmt.Errorf("list networks: %w", err)
+	}
 	volumes, err := call(ctx, w.cfg.CallTimeout, w.engine.ListVolumes)
 	if err != nil {
 		return false, fmt.Errorf("list volumes: %w", err)
 	}
-	w.in.put(listed{at: at, info: info, containers: containers, volumes: volumes})
+	w.in.put(listed{at: at, info: info, containers: containers, networks: networks, volumes: volumes})
 	for {
 		select {
 		case e := <-events:

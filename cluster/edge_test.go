@@ -71,9 +71,7 @@ func edgeRig(t *testing.T) *rig {
 	for i, name := range []string{"node-1", "node-2", "node-3", "node-4"} {
 		r.must(&ReportMesh{Node: name, PublicKey: [32]byte{byte(1 + i)}, Port: uint16(51820 + i), Mode: "kernel"})
 	}
-	slice := func(node, network string, serial int, prefix string) Slice {
-		return sliceOf(node, network, serial, prefix)
-	}
+	slice := sliceOf
 	r.must(&ApplyPlan{
 		Blocks: []NodeBlock{
 			{"node-1", netip.MustParsePrefix("10.32.0.0/20")}, {"node-2", netip.MustParsePrefix("10.32.16.0/20")},

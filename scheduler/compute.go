@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -27,11 +26,6 @@ type Input struct {
 	Replicas    []cluster.Replica
 	Services    []cluster.Service
 	Deployments []cluster.DeploymentStatus
-	// Pool, Mesh and Slices are what addresses are given out from
-	// (cluster.AddressPlan): a zero Pool is cluster.DefaultPool.
-	Pool   netip.Prefix
-	Mesh   []cluster.MeshNode
-	Slices []cluster.Slice
 	// MassLossUntil is until when nothing is lost or moved because nodes are
 	// Down: so many went down at once that the fault may be elsewhere. Zero or
 	// past: no such pause.
@@ -63,7 +57,6 @@ func Compute(in Input) Result {
 		return Result{}
 	}
 	p := newPass(in)
-	p.openMesh()
 	for _, s := range p.services {
 		if s.spec != nil && !p.calm(s) {
 			p.chooseSlots(s)
@@ -76,8 +69,6 @@ func Compute(in Input) Result {
 		}
 		p.reconcile(s)
 	}
-	p.growMesh()
-	p.releaseMesh()
 	p.converge()
 	return p.out.result()
 }
@@ -104,9 +95,6 @@ func (p *pass) reconcile(s *service) {
 	s.quota = p.newQuota(s)
 	p.lose(s)
 	p.await(s)
-	if why := p.lacks(s); why != "" {
-		s.say(reasonAddresses, noAddress+why)
-	}
 	p.removeSurplus(s)
 	p.weigh(s)
 	p.fill(s)

@@ -28,8 +28,6 @@ const (
 	refusedMemory
 	refusedCPU
 	refusedState
-	refusedMesh
-	refusedAddresses
 	refusedPort
 	refusedMax
 )
@@ -51,9 +49,6 @@ func (p *pass) refuse(q *request, i int) refusal {
 	}
 	if n.standing != nodeServes {
 		return refusal{kind: refusedState, at: n.stateOrder()}
-	}
-	if r := meshRefusal(q, n); r.kind != fits {
-		return r
 	}
 	if r := portRefusal(q, n); r.kind != fits {
 		return r
@@ -180,19 +175,11 @@ func (p *pass) explain(q *request) string {
 	if len(parts) == 0 {
 		return noNode + "the cluster has none for it"
 	}
-	text := noNode + strings.Join(parts, ", ")
-	if counts[refusal{kind: refusedAddresses}] > 0 {
-		text += ": " + p.mesh.usedUp
-	}
-	return text
+	return noNode + strings.Join(parts, ", ")
 }
 
-// What begins every reason that says that a replica has no place, and that a
-// running one has no address.
-const (
-	noNode    = "no node: "
-	noAddress = "no address: "
-)
+// noNode starts every reason that says that a replica has no place.
+const noNode = "no node: "
 
 // describe says what a refusal is about, to follow the number of nodes.
 func describe(spec *desired.Service, r refusal, nodes int) string {
@@ -213,13 +200,6 @@ func describe(spec *desired.Service, r refusal, nodes int) string {
 			return "is " + stateName(r.at)
 		}
 		return "are " + stateName(r.at)
-	case refusedMesh:
-		if nodes == 1 {
-			return "is not in the mesh yet"
-		}
-		return "are not in the mesh yet"
-	case refusedAddresses:
-		return "without an address for it"
 	case refusedPort:
 		port := spec.Container.Ports[r.at]
 		return fmt.Sprintf("host port %d/%s taken", port.Host, port.Protocol)

@@ -15,7 +15,6 @@ type reasonKind int
 const (
 	reasonPause reasonKind = iota
 	reasonVolume
-	reasonAddresses
 	reasonUnplaced
 	reasonGaveUp
 	reasonLimit

@@ -132,8 +132,7 @@ func (s *Scheduler) plan(ctx context.Context) (time.Duration, error) {
 			return s.refused(ctx, err)
 		}
 		s.log.Info("plan applied", "create", len(result.Plan.Create), "stop", len(result.Plan.Stop), "lose", len(result.Plan.Lose),
-			"remove", len(result.Plan.Remove), "services", len(result.Plan.Services), "blocks", len(result.Plan.Blocks),
-			"slices", len(result.Plan.Slices), "drop_slices", len(result.Plan.DropSlices))
+			"remove", len(result.Plan.Remove), "services", len(result.Plan.Services))
 		s.tell(ctx, result.Events)
 	}
 	switch {
@@ -243,6 +242,5 @@ func (s *Scheduler) input() (Input, bool) {
 		ClusterID:     meta.ID, Now: now, Index: snap.Index(), View: view, Limit: s.config.Limit,
 		Nodes: snap.Nodes(), Replicas: snap.Replicas(),
 		Services: snap.Services(), Deployments: snap.DeploymentStatuses(),
-		Pool: meta.Pool, Mesh: snap.MeshNodes(), Slices: snap.Slices(),
 	}, true
 }

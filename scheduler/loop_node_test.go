@@ -19,7 +19,6 @@ func (l *fakeLog) node(t *testing.T, name string, state cluster.NodeState) {
 	if err := l.apply(&cluster.UpdateNode{Node: cluster.Node{Name: name, Address: name + ":7000", State: state}}); err != nil {
 		t.Fatal(err)
 	}
-	l.joinMesh(t, name)
 }
 
 // where is the node of the one replica that is not final, "" when there is not

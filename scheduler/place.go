@@ -11,9 +11,8 @@ import (
 
 // request asks for nodes for replicas of one spec of the service in hand.
 type request struct {
-	service  *service
-	spec     *desired.Service
-	networks []int32 // of the mesh
+	service *service
+	spec    *desired.Service
 	// admitted has a false for each node that the spec's fixed rules exclude;
 	// nil when there are none.
 	admitted []bool
@@ -32,7 +31,7 @@ func (p *pass) request(s *service, spec *desired.Service) *request {
 			return q
 		}
 	}
-	q := &request{service: s, spec: spec, networks: s.networksFor(spec), admitted: p.admitted(spec)}
+	q := &request{service: s, spec: spec, admitted: p.admitted(spec)}
 	s.requests = append(s.requests, q)
 	return q
 }
@@ -109,7 +108,6 @@ func (p *pass) pick(q *request, prefer string) int {
 // of the service in hand in order.
 func (p *pass) book(s *service, spec *desired.Service, i int, id string) {
 	p.nodes[i].occupy(spec, id)
-	p.nodes[i].attach(s.networksFor(spec))
 	p.countOn(i)
 	for _, q := range s.requests {
 		if q.ranking != nil {

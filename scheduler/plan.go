@@ -148,12 +148,6 @@ func (b *builder) dependOnNode(name string, n *node) {
 	b.expect[expectKey{cluster.ExpectNode, name}] = index
 }
 
-// dependOnMesh makes the plan void when n's place in the mesh changes, or what
-// networks have there.
-func (b *builder) dependOnMesh(n *node) {
-	b.expect[expectKey{cluster.ExpectMesh, n.name}] = n.place.ModifyIndex
-}
-
 func (b *builder) create(r cluster.Replica, n *node, why string) {
 	b.plan.Create = append(b.plan.Create, r)
 	b.dependOnNode(n.name, n)
@@ -235,8 +229,7 @@ func degradation(was, is cluster.Service) string {
 
 // lasting reports whether a reason means trouble and not merely patience.
 func lasting(reason string) bool {
-	return strings.HasPrefix(reason, noNode) || strings.HasPrefix(reason, gaveUp) ||
-		strings.HasPrefix(reason, noAddress) || awaitsNode(reason)
+	return strings.HasPrefix(reason, noNode) || strings.HasPrefix(reason, gaveUp) || awaitsNode(reason)
 }
 
 // awaitsNode reports whether a reason says that a node must come back.
@@ -273,5 +266,5 @@ func (b *builder) result() Result {
 func (b *builder) empty() bool {
 	p := &b.plan
 	return len(p.Create)+len(p.Stop)+len(p.Lose)+len(p.Remove)+len(p.Services)+len(p.DropService)+
-		len(p.Deployments)+len(p.DropStatus)+len(p.Blocks)+len(p.Slices)+len(p.DropSlices) == 0
+		len(p.Deployments)+len(p.DropStatus) == 0
 }

@@ -3,13 +3,11 @@ package scheduler
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/jaco-sh/jaco/cluster"
@@ -31,8 +29,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 	s.Update.FailureAction = rapid.SampledFrom([]desired.FailureAction{desired.Rollback, desired.Pause, desired.Continue}).Draw(t, "action")
 	s.Update.MaxFailureRatio = rapid.SampledFrom([]float64{0, 0, 0.3, 0.5, 1}).Draw(t, "ratio")
 	s.Update.Delay = rapid.SampledFrom([]time.Duration{0, 0, 2 * time.Second}).Draw(t, "delay")
-	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data"),
-		networks(), networks("back"), networks("back", "default")} {
+	for _, change := range []func(*desired.Service){noCheck, global, stopFirst, pack, maxPerNode(2), hostPort(80), hostPort(8000 + uint16(len(name))), memory(gib), volume("data")} {
 		if rapid.IntRange(0, 5).Draw(t, "change") == 0 {
 			change(&s)
 		}
@@ -41,7 +38,7 @@ func (w *world) drawService(t *rapid.T, name string) desired.Service {
 		needs("a", rapid.SampledFrom([]desired.Condition{desired.Started, desired.Healthy}).Draw(t, "on"))(&s)
 	}
 	// The hash covers the container, as desired's does.
-	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources, s.Container.Mounts, s.Container.Networks)
+	s.SpecHash += fmt.Sprint("-", s.Container.Healthcheck != nil, s.Container.Ports, s.Container.Resources, s.Container.Mounts)
 	return s
 }
 
@@ -136,7 +133,7 @@ func (w *world) planAndCheck(t *rapid.T) {
 	in := w.input()
 	r := Compute(in)
 	shuffle(&in, rapid.Uint64().Draw(t, "seed"))
-	if diff := cmp.Diff(r, Compute(in), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(r, Compute(in)); diff != "" {
 		t.Fatalf("the order of the input matters:\n%s", diff)
 	}
 	if r.Plan == nil {
@@ -277,9 +274,6 @@ func shuffle(in *Input, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	r.Shuffle(len(in.Nodes), func(i, j int) { in.Nodes[i], in.Nodes[j] = in.Nodes[j], in.Nodes[i] })
 	r.Shuffle(len(in.Replicas), func(i, j int) { in.Replicas[i], in.Replicas[j] = in.Replicas[j], in.Replicas[i] })
-	in.Slices = slices.Clone(in.Slices)
-	r.Shuffle(len(in.Mesh), func(i, j int) { in.Mesh[i], in.Mesh[j] = in.Mesh[j], in.Mesh[i] })
-	r.Shuffle(len(in.Slices), func(i, j int) { in.Slices[i], in.Slices[j] = in.Slices[j], in.Slices[i] })
 	r.Shuffle(len(in.Services), func(i, j int) { in.Services[i], in.Services[j] = in.Services[j], in.Services[i] })
 	r.Shuffle(len(in.Deployments), func(i, j int) { in.Deployments[i], in.Deployments[j] = in.Deployments[j], in.Deployments[i] })
 }
@@ -330,7 +324,6 @@ func (w *world) checkRest(t *rapid.T) {
 			t.Fatalf("%s waits for %s, which does not come back, without a volume", r.ID, r.Node)
 		}
 	}
-	w.checkSlices(t)
 	for _, h := range Health(w.input()) {
 		if w.view.Deployments[h.Deployment] == nil {
 			t.Fatalf("%s is retired and left", h.Deployment)

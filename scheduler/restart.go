@@ -175,7 +175,7 @@ func (p *pass) create(s *service, sl *slot, spec *desired.Service, v verdict) bo
 	}
 	q := p.request(s, spec)
 	q.pin, q.leaving, q.frees = s.pinFor(sl, spec), sl.old, false
-	i := p.place(q, sl.node())
+	i := p.pick(q, sl.node())
 	if i < 0 {
 		sl.homeless = sl.old == nil
 		p.unplaced(s, q)

@@ -47,7 +47,6 @@ type sim struct {
 	// that cannot be heard changes nothing there until it is back.
 	containers map[string]string
 	pause      time.Time // of mass loss
-	mesh       simMesh
 	log        strings.Builder
 }
 
@@ -110,8 +109,6 @@ func (m *sim) accept(name string, services ...desired.Service) signing.Hash {
 
 func (m *sim) input() Input {
 	in := Input{ClusterID: "0123456789abcdef", Now: m.now, View: m.view, MassLossUntil: m.pause}
-	m.joinMesh()
-	in.Pool, in.Mesh, in.Slices = m.mesh.pool, m.mesh.list(), m.mesh.slices
 	for _, k := range sortedKeys(m.nodes) {
 		in.Nodes = append(in.Nodes, *m.nodes[k])
 	}
@@ -156,9 +153,6 @@ func (m *sim) apply(p *cluster.ApplyPlan) error {
 			return fmt.Errorf("cannot lose %s: %+v", id, r)
 		}
 		r.Phase, r.Reason, r.FinishedAt, r.ModifyIndex = cluster.Lost, "node "+r.Node+" is down", m.now, m.index
-	}
-	if err := m.mesh.apply(m, p); err != nil {
-		return err
 	}
 	for _, r := range p.Create {
 		if m.replicas[r.ID] != nil || r.ID == "" || r.Slot < 1 || r.Revision.IsZero() || m.nodes[r.Node] == nil {
@@ -212,14 +206,11 @@ func (m *sim) modifyIndex(e cluster.Expectation) uint64 {
 		if n := m.nodes[e.Key]; n != nil {
 			return n.ModifyIndex
 		}
-	case cluster.ExpectMesh:
-		if n := m.mesh.nodes[e.Key]; n != nil {
-			return n.ModifyIndex
-		}
 	case cluster.ExpectDeployment:
 		if d := m.statuses[e.Key]; d != nil {
 			return d.ModifyIndex
 		}
+	case cluster.ExpectMesh: // no pass plans addresses yet
 	}
 	return 0
 }
@@ -237,7 +228,6 @@ func (m *sim) report(r *cluster.Replica, phase cluster.Phase, reason string, exi
 		r.HealthyAt = m.now
 	}
 	if phase.Live() {
-		m.connect(r, spec)
 		m.containers[r.ID] = r.Node
 	}
 	if phase.Final() {

@@ -124,7 +124,7 @@ func (s *service) fallback() *desired.Service {
 // be worked out: without any, it counts as whole and as up. Nearly all services
 // are calm nearly always, which is what makes a pass over a large fleet cheap.
 func (p *pass) calm(s *service) bool {
-	if s.old == nil || s.uprooted || p.lacks(s) != "" || s.rec.Reason != "" || s.rec.NextSerial != s.old.NextSerial ||
+	if s.old == nil || s.uprooted || s.rec.Reason != "" || s.rec.NextSerial != s.old.NextSerial ||
 		s.rec.Rollout.SpecHash != s.spec.SpecHash ||
 		s.rec.Rollout.State == cluster.RolloutProgressing || s.rec.Rollout.State == cluster.RolloutPaused ||
 		s.spec.Mode == desired.Global || len(s.replicas) != s.spec.Replicas {

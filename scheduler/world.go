@@ -28,7 +28,6 @@ type pass struct {
 	// the rest of the pass sees them as the plan leaves them.
 	lost map[*cluster.Replica]bool
 	down int // nodes that are Down, and not removed
-	mesh meshPass
 	out  builder
 }
 
@@ -48,13 +47,6 @@ type node struct {
 	replicas            int // of all services, not final
 	ports               []portUse
 	here                int // of the service in hand, not final
-
-	place  *cluster.MeshNode // nil while it is not in the mesh
-	given  bool              // this plan gives it a block
-	free   int               // the smallest slices that it could make
-	dry    bool              // it can make no more, and there is no block for it
-	opaque bool              // runs what may be attached to any network
-	nets   []netUse
 }
 
 // portUse is a host port that a replica holds.
@@ -79,8 +71,6 @@ type service struct {
 	count    int                // of replicas
 	slots    []slot             // wanted, sorted by number
 	surplus  []slot             // no longer wanted
-	networks []int32            // of the mesh, that spec needs
-	before   []int32            // and those that previous needs
 	restless bool               // not calm
 	uprooted bool               // has a replica on a node that is down or leaves
 
@@ -100,7 +90,6 @@ func newPass(in Input) *pass {
 	}
 	p.indexNodes()
 	p.indexServices()
-	p.indexMesh()
 	p.indexReplicas()
 	return p
 }
@@ -261,9 +250,7 @@ func (p *pass) settleOn(s *service, i int) {
 	if n.down() || n.standing == nodeLeaves {
 		s.uprooted = true
 	}
-	spec := s.likelySpecOf(r)
-	n.occupy(spec, r.ID)
-	n.attach(s.networksFor(spec))
+	n.occupy(s.likelySpecOf(r), r.ID)
 }
 
 // node returns the node of that name, or nil.

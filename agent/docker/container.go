@@ -94,7 +94,7 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		Privileged:     c.Isolation.Privileged,
 		SecurityOpt:    c.Isolation.SecurityOpt,
 		ExtraHosts:     c.ExtraHosts,
-		DNS:            resolvers(spec),
+		DNS:            c.DNS,
 		DNSSearch:      c.DNSSearch,
 		ReadonlyRootfs: c.ReadOnly,
 		ShmSize:        c.ShmSize,
@@ -115,16 +115,6 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		}}
 	}
 	return options, nil
-}
-
-// resolvers are those that the engine's own, which containers find at 127.0.0.11,
-// passes questions on to. It asks from the container's address, so that the mesh
-// knows who wants to know.
-func resolvers(spec agent.ContainerSpec) []netip.Addr {
-	if len(spec.DNS) > 0 {
-		return spec.DNS // which asks those of the file
-	}
-	return spec.Container.DNS
 }
 
 // hostNamespaces joins the container to the node's namespaces.

@@ -24,7 +24,7 @@ var unmapped = map[string]string{
 	"PullPolicy":               "the agent pulls before it creates",
 	"Resources.CPUReservation": "the scheduler places by it; the engine knows no reservation of cores",
 	"Networks.Network":         "ContainerSpec.Networks carries the engine's names",
-	"Networks.Aliases":         "the mesh's DNS answers them; ContainerSpec.Networks carries those of external networks",
+	"Networks.Aliases":         "ContainerSpec.Networks carries them, with the service's name",
 	"Secrets.Name":             "a name of the file",
 	"Secrets.File.Path":        "likewise",
 	"Secrets.File.Data":        "ContainerSpec.Secrets carries the path of what the agent decrypted",

@@ -7,16 +7,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/jaco-sh/jaco/agent"
-	"github.com/jaco-sh/jaco/desired"
 )
 
 // scripted is an engine that answers every request by the given function.
@@ -69,8 +66,7 @@ func TestErrors(t *testing.T) {
 		{"bad setting", says(400, "invalid mount config"), create(spec), nil, "invalid mount config"},
 		{"start refused", says(500, "port is already allocated"), start, nil, "port is already allocated"},
 		{"engine stops", hangsUp, start, agent.ErrUnavailable, ""},
-		{"network is gone", says(404, "network x not found"), findNetwork, agent.ErrNotFound, "network x not found"},
-		{"network is another's id", answers(`{"Name":"lan","Id":"x123"}`), findNetwork, agent.ErrNotFound, "not on this node"},
+		{"network in use", says(403, "has active endpoints"), removeNetwork, agent.ErrConflict, "has active endpoints"},
 		{"container is gone", says(404, "No such container"), inspect, agent.ErrNotFound, "No such container"},
 		{"pull is denied", says(500, "pull access denied"), pull, nil, "pull access denied"},
 		{"pull of what is none", says(500, "unused"), func(ctx context.Context, e *Engine) error { return e.Pull(ctx, "Not:A:Reference", nil) }, nil, "invalid reference format"},
@@ -83,7 +79,7 @@ func TestErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			for _, s := range []error{agent.ErrNotFound, agent.ErrConflict, agent.ErrUnavailable} {
+			for _, s := range []error{agent.ErrNotFound, agent.ErrConflict, agent.ErrUnavailable, agent.ErrForeign} {
 				if errors.Is(err, s) != errors.Is(tt.want, s) {
 					t.Errorf("error %q is %q: %t", err, s, errors.Is(err, s))
 				}
@@ -98,11 +94,11 @@ func TestErrors(t *testing.T) {
 func create(spec agent.ContainerSpec) func(context.Context, *Engine) error {
 	return func(ctx context.Context, e *Engine) error { _, err := e.Create(ctx, spec); return err }
 }
-func start(ctx context.Context, e *Engine) error       { return e.Start(ctx, "x") }
-func findNetwork(ctx context.Context, e *Engine) error { return e.FindNetwork(ctx, "x") }
-func inspect(ctx context.Context, e *Engine) error     { _, err := e.Inspect(ctx, "x"); return err }
-func pull(ctx context.Context, e *Engine) error        { return e.Pull(ctx, "web:1", nil) }
-func follow(ctx context.Context, e *Engine) error      { _, failed := e.Events(ctx); return <-failed }
+func start(ctx context.Context, e *Engine) error         { return e.Start(ctx, "x") }
+func removeNetwork(ctx context.Context, e *Engine) error { return e.RemoveNetwork(ctx, "x") }
+func inspect(ctx context.Context, e *Engine) error       { _, err := e.Inspect(ctx, "x"); return err }
+func pull(ctx context.Context, e *Engine) error          { return e.Pull(ctx, "web:1", nil) }
+func follow(ctx context.Context, e *Engine) error        { _, failed := e.Events(ctx); return <-failed }
 
 func TestPullFailsInTheMiddle(t *testing.T) {
 	e := scripted(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -133,6 +129,9 @@ func TestRemoveIsIdempotent(t *testing.T) {
 		if err := scripted(t, says(status, "no")).Remove(t.Context(), "x"); err != nil {
 			t.Errorf("status %d: %v", status, err)
 		}
+	}
+	if err := scripted(t, says(404, "no")).RemoveNetwork(t.Context(), "x"); err != nil {
+		t.Errorf("network: %v", err)
 	}
 }
 
@@ -177,6 +176,7 @@ func TestEventMapping(t *testing.T) {
 		"2 die container=c1 replica=r1 network= signal=0 exit=143",
 		"3 health_status container=c1 replica=r1 network= signal=0 exit=0",
 		"6 disconnect container=c1 replica= network=jaco_shop_a signal=0 exit=0",
+		"8 network destroy container= replica= network=jaco_shop_a signal=0 exit=0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -210,29 +210,53 @@ func TestListSurvivesAStuckContainer(t *testing.T) {
 	}
 }
 
-func answers(body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) }
-}
-
-func TestFindNetwork(t *testing.T) {
-	if err := scripted(t, answers(`{"Name":"x","Id":"n"}`)).FindNetwork(t.Context(), "x"); err != nil {
-		t.Errorf("a network that is there: %v", err)
+func TestEnsureNetwork(t *testing.T) {
+	exists := func(labels string, internal bool) string {
+		return fmt.Sprintf(`{"Name":"jaco_shop_a","Id":"n","Internal":%t,"Labels":{%s}}`, internal, labels)
 	}
-}
-
-// TestResolvers: the mesh's resolver goes before those of the file, which it asks
-// itself.
-func TestResolvers(t *testing.T) {
-	gateway, own := netip.MustParseAddr("10.64.0.17"), netip.MustParseAddr("192.0.2.53")
-	spec := agent.ContainerSpec{Container: desired.Container{DNS: []netip.Addr{own}, DNSSearch: []string{"example.org"}}}
-	for want, dns := range map[netip.Addr][]netip.Addr{gateway: {gateway}, own: nil} {
-		spec.DNS = dns
-		options, err := createOptions(spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if host := options.HostConfig; !slices.Equal(host.DNS, []netip.Addr{want}) || !slices.Equal(host.DNSSearch, []string{"example.org"}) {
-			t.Errorf("resolvers %v, search %v, want %v", host.DNS, host.DNSSearch, want)
-		}
+	ours := `"sh.jaco.cluster":"c0ffee"`
+	tests := []struct {
+		name  string
+		found string // what inspecting answers, "" for not found
+		inUse bool
+		want  string // the requests that change something
+		err   error
+	}{
+		{"is made", "", false, "POST create", nil},
+		{"is there", exists(ours, false), false, "", nil},
+		{"is another's", exists("", false), false, "", agent.ErrForeign},
+		{"is of another cluster", exists(`"sh.jaco.cluster":"beef"`, false), false, "", agent.ErrForeign},
+		{"is made anew when it differs", exists(ours, true), false, "DELETE jaco_shop_a POST create", nil},
+		{"differs and is in use", exists(ours, true), true, "DELETE jaco_shop_a", agent.ErrConflict},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var did []string
+			e := scripted(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodGet {
+					did = append(did, r.Method+" "+filepath.Base(r.URL.Path))
+				}
+				switch {
+				case r.Method == http.MethodGet && tt.found == "":
+					says(404, "no such network")(w, r)
+				case r.Method == http.MethodGet:
+					fmt.Fprint(w, tt.found)
+				case r.Method == http.MethodDelete && tt.inUse:
+					says(403, "has active endpoints")(w, r)
+				case r.Method == http.MethodDelete:
+					w.WriteHeader(http.StatusNoContent)
+				default:
+					w.WriteHeader(http.StatusCreated)
+					fmt.Fprint(w, `{"Id":"n"}`)
+				}
+			})
+			err := e.EnsureNetwork(t.Context(), agent.Network{Name: "jaco_shop_a"})
+			if !errors.Is(err, tt.err) {
+				t.Errorf("error %v, want %v", err, tt.err)
+			}
+			if got := strings.Join(did, " "); got != tt.want {
+				t.Errorf("asked for %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

@@ -69,7 +69,6 @@ func (s *liveState) Report(_ context.Context, r *cluster.ReportReplicas) error {
 			rec := s.replicas[rep.ID]
 			rec.Phase, rec.Reason, rec.ExitCode, rec.StartedAt = rep.Phase, rep.Reason, rep.ExitCode, rep.StartedAt
 			rec.ContainerID, rec.Address, rec.ImageDigest = rep.ContainerID, rep.Address, rep.ImageDigest
-			rec.Addresses = rep.Addresses
 			s.replicas[rep.ID] = rec
 		}
 	})
@@ -108,7 +107,7 @@ func runAgent(t *testing.T, e *Engine, s *liveState) (stop func()) {
 	t.Helper()
 	ready := make(chan struct{})
 	close(ready)
-	a, err := agent.New(agent.Deps{Engine: e, State: s, Views: s, Reporter: s, Gate: openGate{}, Ready: ready,
+	a, err := agent.New(agent.Deps{Engine: e, State: s, Views: s, Reporter: s, Ready: ready,
 		Keys: noKeys{}, SecretFiles: tmpfs.New(filepath.Join(t.TempDir(), "secrets")),
 		Log: slog.New(slog.DiscardHandler)}, agent.DefaultConfig("node-1", e.cluster))
 	if err != nil {
@@ -125,17 +124,6 @@ func runAgent(t *testing.T, e *Engine, s *liveState) (stop func()) {
 	}
 }
 
-// openGate takes the networks of the test for the mesh's.
-type openGate struct{}
-
-func (openGate) Await(_ context.Context, networks []string) (map[string][]agent.Bridge, error) {
-	out := map[string][]agent.Bridge{}
-	for _, n := range networks {
-		out[n] = []agent.Bridge{{Network: n, Capacity: 10}}
-	}
-	return out, nil
-}
-
 // noKeys is for a node whose deployments have no secrets.
 type noKeys struct{}
 
@@ -143,9 +131,7 @@ func (noKeys) Key(context.Context, string) (agent.Key, error) { return nil, erro
 
 // newLiveState accepts a deployment named after the cluster, with a service
 // "web" that serves and one "crash" that does not.
-func newLiveState(t *testing.T, e *Engine) *liveState {
-	t.Helper()
-	e.network(t, "default")
+func newLiveState(e *Engine) *liveState {
 	dep := &desired.Deployment{Name: e.cluster, Networks: []desired.Network{{Name: "default"}}}
 	service := desired.Service{Name: "web", Replicas: 9, SpecHash: "serve", Container: desired.Container{
 		Image: testImage, Networks: []desired.Attachment{{Network: "default"}}, StopGrace: 5 * time.Second}}
@@ -174,7 +160,7 @@ const noticed = 10 * time.Second
 // to stop, and cleaned up after.
 func TestLiveAgent(t *testing.T) {
 	e := live(t)
-	s := newLiveState(t, e)
+	s := newLiveState(e)
 	s.update(func() {
 		for _, id := range []string{"keeps", "removed", "stopped", "ends"} {
 			s.assign(e, id, "web", "serve")
@@ -188,9 +174,6 @@ func TestLiveAgent(t *testing.T) {
 		t.Errorf("crash: code %d, reason %q", crashed.ExitCode, crashed.Reason)
 	}
 	keeps := s.await(t, "keeps", cluster.Running)
-	if address := keeps.Addresses.All()[agent.NetworkName(e.cluster, "default")]; !address.IsValid() || address.String() != keeps.Address {
-		t.Errorf("addresses %q beside %q", keeps.Addresses, keeps.Address)
-	}
 	if keeps.Address == "" || keeps.ContainerID == "" || keeps.ImageDigest == "" {
 		t.Errorf("running replica %+v lacks what the node saw", keeps)
 	}
@@ -228,14 +211,15 @@ func TestLiveAgent(t *testing.T) {
 	})
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		containers, err := e.List(t.Context())
-		if err != nil {
+		networks, err2 := e.ListNetworks(t.Context())
+		if err := errors.Join(err, err2); err != nil {
 			t.Fatal(err)
 		}
-		if len(containers) == 0 {
+		if len(containers)+len(networks) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("left behind: %d containers", len(containers))
+			t.Fatalf("left behind: %d containers, %d networks", len(containers), len(networks))
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
@@ -249,7 +233,7 @@ func TestLiveAgent(t *testing.T) {
 // noticed within two seconds.
 func TestLiveDrift(t *testing.T) {
 	e := live(t)
-	s := newLiveState(t, e)
+	s := newLiveState(e)
 	api := e.api
 	byHand := map[string]struct {
 		do     func(ctx context.Context, id string) error

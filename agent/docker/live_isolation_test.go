@@ -76,14 +76,14 @@ func TestLiveNamedByOthers(t *testing.T) {
 	e := live(t)
 	ctx := t.Context()
 	for _, name := range []string{"none", "n"} { // "n" begins the id of something sooner or later
-		if err := e.FindNetwork(ctx, e.name(name)); !errors.Is(err, agent.ErrNotFound) {
+		if err := e.EnsureNetwork(ctx, agent.Network{Name: e.name(name), External: true}); !errors.Is(err, agent.ErrNotFound) {
 			t.Errorf("an external network that is not there: %v", err)
 		}
 	}
 	if err := e.EnsureVolume(ctx, agent.Volume{Name: e.name("none"), External: true}); !errors.Is(err, agent.ErrNotFound) {
 		t.Errorf("an external volume that is not there: %v", err)
 	}
-	if err := e.FindNetwork(ctx, "bridge"); err != nil {
+	if err := e.EnsureNetwork(ctx, agent.Network{Name: "bridge", External: true}); err != nil {
 		t.Errorf("an external network that is there: %v", err)
 	}
 	volume := agent.Volume{Name: e.name("data"), Labels: map[string]string{agent.LabelCluster: e.cluster, agent.LabelVolume: "data"}}

@@ -98,13 +98,12 @@ func (e *Engine) cleanUp(ctx context.Context, t *testing.T) {
 			t.Error(err)
 		}
 	}
-	networks, err := e.api.NetworkList(ctx, client.NetworkListOptions{
-		Filters: client.Filters{}.Add("label", agent.LabelCluster+"="+e.cluster)})
+	networks, err := e.ListNetworks(ctx)
 	if err != nil {
 		t.Error(err)
 	}
-	for _, n := range networks.Items {
-		if _, err := e.api.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
+	for _, n := range networks {
+		if err := e.RemoveNetwork(ctx, n.Name); err != nil {
 			t.Error(err)
 		}
 	}
@@ -124,15 +123,13 @@ func (e *Engine) cleanUp(ctx context.Context, t *testing.T) {
 // name makes a name that no other test run uses.
 func (e *Engine) name(s string) string { return "jaco_" + e.cluster + "_" + s }
 
-// network makes a network, in the place of the mesh.
 func (e *Engine) network(t *testing.T, s string) string {
 	t.Helper()
-	_, err := e.api.NetworkCreate(t.Context(), e.name(s), client.NetworkCreateOptions{
-		Driver: "bridge", Labels: map[string]string{agent.LabelCluster: e.cluster}})
-	if err != nil {
+	n := agent.Network{Name: e.name(s), Labels: map[string]string{agent.LabelCluster: e.cluster}}
+	if err := e.EnsureNetwork(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	return e.name(s)
+	return n.Name
 }
 
 // spec is a container that serves on the given networks.
@@ -273,6 +270,14 @@ func TestLiveRefusals(t *testing.T) {
 	}
 	if err := e.Start(ctx, id); err == nil || errors.Is(err, agent.ErrNotFound) || errors.Is(err, agent.ErrUnavailable) {
 		t.Errorf("start of no program: %v, want the engine's own refusal", err)
+	}
+	e.run(t, spec)
+	if err := e.RemoveNetwork(ctx, e.name("a")); !errors.Is(err, agent.ErrConflict) {
+		t.Errorf("remove a network in use: %v, want a conflict", err)
+	}
+	foreign := agent.Network{Name: "bridge"}
+	if err := e.EnsureNetwork(ctx, foreign); !errors.Is(err, agent.ErrForeign) {
+		t.Errorf("take Docker's own network: %v, want foreign", err)
 	}
 }
 

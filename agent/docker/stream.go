@@ -82,7 +82,15 @@ func (e *Engine) event(m events.Message) (agent.Event, bool) {
 	out := agent.Event{Action: agent.EventAction(m.Action), Time: time.Unix(0, m.TimeNano)}
 	if m.Type == events.NetworkEventType {
 		out.Network, out.Container = attr["name"], attr["container"]
-		return out, m.Action == events.ActionConnect || m.Action == events.ActionDisconnect
+		switch m.Action {
+		case events.ActionDestroy:
+			out.Action = agent.ActionNetworkEnd
+			return out, true
+		case events.ActionConnect, events.ActionDisconnect:
+			return out, true
+		default:
+			return out, false
+		}
 	}
 	if attr[agent.LabelCluster] != e.cluster {
 		return out, false

@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -74,7 +73,7 @@ func serveEdge(t *testing.T, edge EdgeHandler) (socket string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- ServeEdge(ctx, listener, edge, slog.New(slog.NewTextHandler(io.Discard, nil))) }()
+	go func() { served <- ServeEdge(ctx, listener, edge, slog.New(slog.DiscardHandler)) }()
 	stop = func() {
 		cancel()
 		if err := <-served; err != nil {

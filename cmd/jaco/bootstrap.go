@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 
@@ -23,7 +22,6 @@ type initFlags struct {
 	sshKey     string
 	tokenFile  string
 	knownHosts string
-	pool       string
 }
 
 func newBootstrap(global *globals) *cobra.Command {
@@ -75,7 +73,6 @@ func newInit(global *globals) *cobra.Command {
 	cmd.Flags().StringVar(&flags.sshKey, "ssh-key", "", "with an ssh repository: a private key without passphrase")
 	cmd.Flags().StringVar(&flags.tokenFile, "token-file", "", "with an https repository: a file with USER:TOKEN, or a token alone")
 	cmd.Flags().StringVar(&flags.knownHosts, "known-hosts", "", "with an ssh repository: the file that names its host key")
-	cmd.Flags().StringVar(&flags.pool, "pool", "", "the private IPv4 prefix that all containers' addresses come from; the default is 10.64.0.0/10")
 	return cmd
 }
 
@@ -94,12 +91,6 @@ func (f *initFlags) request() (*rpc.InitRequest, error) {
 		return nil, usagef("--ssh-key and --token-file exclude each other")
 	}
 	request := &rpc.InitRequest{ClusterName: f.name, Repo: f.repo, Branch: f.branch, Anchor: f.anchor}
-	if f.pool != "" {
-		var err error
-		if request.Pool, err = netip.ParsePrefix(f.pool); err != nil {
-			return nil, usagef("--pool %s: want a prefix such as 10.64.0.0/10", f.pool)
-		}
-	}
 	for _, s := range f.signers {
 		name, file, found := strings.Cut(s, "=")
 		if !found || name == "" || file == "" {

@@ -20,7 +20,7 @@ func renderNodes(out io.Writer, status *cluster.Status, wide bool) error {
 	}
 	header := []string{"NAME", "STATE", "ROLE", "AVAILABILITY", "REPLICAS", "ACCEPTED", "LAG", "VERSION"}
 	if wide {
-		header = append(header, "ADDRESS", "LABELS", "HEARTBEAT", "CLOCK", "PRESSURE", "WIREGUARD", "FIREWALL")
+		header = append(header, "ADDRESS", "LABELS", "HEARTBEAT", "CLOCK", "PRESSURE")
 	}
 	t := newTable(out, append(header, "REASON")...)
 	for i := range status.Nodes {
@@ -31,67 +31,11 @@ func renderNodes(out io.Writer, status *cluster.Status, wide bool) error {
 		}
 		if wide {
 			row = append(row, text(n.Address), text(labels(n.Labels)), text(seconds(n.HeartbeatAge, "")), text(seconds(n.ClockOffset, "+")),
-				text(pressure(n)), text(n.WireGuard), firewallCell(n.Firewall))
+				text(pressure(n)))
 		}
 		t.add(append(row, reasonCell(n.Reason, true))...)
 	}
-	if err := t.flush(); err != nil || !wide {
-		return err
-	}
-	return renderPeers(out, status)
-}
-
-// renderPeers prints what each node found of its connections to the others, as
-// far as that is known.
-func renderPeers(out io.Writer, status *cluster.Status) error {
-	t := newTable(out, "NODE", "PEER", "WIREGUARD", "HANDSHAKE", "RTT", "MTU", "REASON")
-	for i := range status.Nodes {
-		for _, p := range status.Nodes[i].Peers {
-			t.add(text(status.Nodes[i].Name), text(p.Node), text(p.Mode), text(handshake(p.HandshakeAge)), text(roundTrip(p.RTT)), text(mtu(p.MTU)),
-				reasonCell(p.Reason, true))
-		}
-	}
-	if len(t.rows) == 1 {
-		return nil
-	}
-	fmt.Fprintln(out)
 	return t.flush()
-}
-
-// firewallCell is the generation of a node's rules, or that they do not hold; its
-// reason is in the node's.
-func firewallCell(f *cluster.FirewallStatus) cell {
-	switch {
-	case f == nil:
-		return text("")
-	case !f.Ready:
-		return cell{"not ready", red}
-	}
-	return cell{fmt.Sprintf("ready, %d", f.Generation), green}
-}
-
-// handshake is how long ago one was.
-func handshake(age float64) string {
-	if age < 0 {
-		return "never"
-	}
-	return (time.Duration(age) * time.Second).String() + " ago"
-}
-
-// roundTrip is "" where there was no answer.
-func roundTrip(ms float64) string {
-	if ms == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.2f ms", ms)
-}
-
-// mtu is "" where no packet came through.
-func mtu(bytes int) string {
-	if bytes == 0 {
-		return ""
-	}
-	return fmt.Sprint(bytes)
 }
 
 func nodeCell(s cluster.NodeState) cell {

@@ -35,8 +35,8 @@ func fullStatus() *cluster.Status {
 			{
 				Name: "node-1", Address: "10.0.0.1:7000", Role: "voter", State: cluster.NodeReady, Availability: "active",
 				Labels: map[string]string{"ssd": "true", "zone": "a"}, Version: "v1.2.3", Replicas: 1, CPUPressure: &cpu, MemoryPressure: &memory,
-				Accepted: commitB, Index: &index, Lag: &lag, HeartbeatAge: &age, ClockOffset: &offset, WireGuard: "userspace", Firewall: &cluster.FirewallStatus{Ready: true, Generation: 4},
-				Peers: []cluster.PeerStatus{{Node: "node-2", HandshakeAge: 1.5, RTT: 0.25, MTU: 1420, Mode: "userspace"}},
+				Accepted: commitB, Index: &index, Lag: &lag, HeartbeatAge: &age, ClockOffset: &offset, Firewall: &cluster.FirewallStatus{Ready: true, Generation: 4},
+				Peers: []cluster.PeerStatus{{Node: "node-2", HandshakeAge: 1.5, RTT: 0.25, MTU: 1420}},
 			},
 			{
 				Name: "node-2", Address: "10.0.0.2:7000", Role: "non-voter", State: cluster.NodeNotReady, Availability: "active",
@@ -111,13 +111,6 @@ var states = map[string]func(*cluster.Status){
 		n := &s.Nodes[1]
 		n.State, n.Availability, n.Reason = cluster.NodeDown, "removed", "does not answer since 2026-11-23T11:58:00Z, nor to node n3; its replicas run elsewhere"
 		n.ClockOffset, n.MemoryPressure = &offset, &memory
-	},
-	"broken": func(s *cluster.Status) { // a pair of nodes
-		s.Nodes[1].WireGuard, s.Nodes[1].Firewall = "kernel", &cluster.FirewallStatus{Reason: "table inet jaco: operation not permitted"}
-		s.Nodes[1].Peers = []cluster.PeerStatus{
-			{Node: "node-1", HandshakeAge: 75, RTT: 1.5, MTU: 1280, Mode: "kernel", Reason: "packets of 1420 bytes are lost; set wireguard.mtu"},
-			{Node: "node-3", HandshakeAge: -1, Mode: "kernel", Reason: "it does not answer"},
-		}
 	},
 	"behind": func(s *cluster.Status) { // a head is fetched and not judged yet
 		s.Sync.Accepted, s.Sync.State = commitA, cluster.SyncFetching

@@ -243,13 +243,7 @@ type reporter struct {
 
 // Report implements agent.Reporter.
 func (r *reporter) Report(ctx context.Context, report *cluster.ReportReplicas) error {
-	// Names follow what this node knows of itself at once, leader or not.
-	forget := r.member.feed.overlay.add(report.Reports)
-	err := r.member.propose(ctx, report)
-	if err == nil || ctx.Err() == nil && !passing(err) {
-		forget() // the state holds it, or never will
-	}
-	return err
+	return r.member.propose(ctx, report)
 }
 
 // Record implements agent.Reporter.

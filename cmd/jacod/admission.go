@@ -82,7 +82,7 @@ func (d door) Hello(ctx context.Context, id string) (*rpc.HelloResult, error) {
 		return nil, errors.New("this node does not know its cluster yet: ask another one")
 	}
 	return &rpc.HelloResult{
-		ClusterID: meta.ID, ClusterName: meta.Name, Authority: meta.CA, Checkpoint: token.Checkpoint, Branch: meta.Repo.Branch, Pool: meta.Pool,
+		ClusterID: meta.ID, ClusterName: meta.Name, Authority: meta.CA, Checkpoint: token.Checkpoint, Branch: meta.Repo.Branch,
 	}, nil
 }
 

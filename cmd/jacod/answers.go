@@ -38,7 +38,7 @@ func (a *answers) Status() *cluster.Status {
 	if problem := m.verifier.Problem(); problem != nil {
 		input.Soft.Problem = problem.Error()
 	}
-	input.Soft.Misled, input.Soft.Mesh = m.misledText(), m.feed.mesh()
+	input.Soft.Misled = m.misledText()
 	input.Soft.Quorum, input.Soft.Voters = m.consensus.Quorum(), map[string]bool{}
 	for _, server := range m.consensus.Servers() {
 		input.Soft.Voters[server.Name] = server.Voter

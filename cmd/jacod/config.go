@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -20,8 +18,6 @@ import (
 // Config is /etc/jaco/jacod.yaml: what one machine needs to know before it can
 // learn the rest from git. A missing file means the defaults.
 type Config struct {
-	// Path is the file that all of this was read from; "" where none was named.
-	Path string `yaml:"-"`
 	// Name of the node, [a-z0-9][a-z0-9-]*. Default: the host name's first label.
 	Name string `yaml:"name"`
 	// DataDir holds the node's keys, log, trust store and mirror. Default /var/lib/jaco.
@@ -44,35 +40,8 @@ type Config struct {
 	// SecretFiles names the files that hold the secrets of cluster.yaml's
 	// notifications. Only a node that leads reads them. Default none.
 	SecretFiles map[string]string `yaml:"secret_files"`
-	WireGuard   WireGuardConfig   `yaml:"wireguard"`
-	Edge        EdgeConfig        `yaml:"edge"`
 	Log         LogConfig         `yaml:"log"`
 	Raft        RaftConfig        `yaml:"raft"`
-}
-
-// WireGuardConfig is this node's end of the mesh.
-type WireGuardConfig struct {
-	// Mode is auto (the default: the kernel where it can, else user space),
-	// kernel or userspace.
-	Mode string `yaml:"mode"`
-	// Interface is the name of the interface, at most 15 characters. In user
-	// space it also names a socket of the whole machine. Default jaco0.
-	Interface string `yaml:"interface"`
-	// Port is the UDP port that peers send to. Default 51820.
-	Port int `yaml:"port"`
-	// MTU is that of the interface and of containers, bytes. Default 0: that of
-	// the way to the peers, less what WireGuard adds.
-	MTU int `yaml:"mtu"`
-}
-
-// EdgeConfig is how jacod and jacod edge find each other.
-type EdgeConfig struct {
-	// Socket is the edge's unix socket, for root alone. Default
-	// /run/jaco/edge.sock.
-	Socket string `yaml:"socket"`
-	// Start says that jacod starts the edge itself, as a process that outlives
-	// it. Default false: the service manager does.
-	Start bool `yaml:"start"`
 }
 
 // WebhookConfig is the receiver of push notifications.
@@ -113,8 +82,6 @@ func DefaultConfig(hostname string) Config {
 		Listen:     ":7000",
 		HTTPListen: "127.0.0.1:7080",
 		Engine:     "unix:///var/run/docker.sock",
-		WireGuard:  WireGuardConfig{Mode: "auto", Interface: "jaco0", Port: 51820},
-		Edge:       EdgeConfig{Socket: "/run/jaco/edge.sock"},
 		Log:        LogConfig{Format: "auto", Level: "info"},
 	}
 }
@@ -151,16 +118,10 @@ func (c Config) Validate() error {
 	if !nodeNamePattern.MatchString(c.Name) {
 		return fmt.Errorf("name: %q is not a node name (lower-case letters, digits and dashes, at most 63); set name", c.Name)
 	}
-	for key, path := range map[string]string{"data_dir": c.DataDir, "socket": c.Socket, "edge.socket": c.Edge.Socket} {
+	for key, path := range map[string]string{"data_dir": c.DataDir, "socket": c.Socket} {
 		if !filepath.IsAbs(path) {
 			return fmt.Errorf("%s: %q is not an absolute path", key, path)
 		}
-	}
-	if filepath.Clean(c.Edge.Socket) == filepath.Clean(c.Socket) {
-		return fmt.Errorf("edge.socket: %q is the operator's socket; each needs its own", c.Edge.Socket)
-	}
-	if err := c.WireGuard.validate(); err != nil {
-		return err
 	}
 	if c.AdvertiseAddress != "" && net.ParseIP(c.AdvertiseAddress) == nil {
 		return fmt.Errorf("advertise_address: %q is not an IP address", c.AdvertiseAddress)
@@ -192,37 +153,6 @@ func (c Config) Validate() error {
 		}
 	}
 	return c.Log.validate()
-}
-
-// interfacePattern leaves out what the kernel refuses in the name of an
-// interface (slash, colon, white space), and what a path or a shell would read
-// otherwise. 15 is IFNAMSIZ without the byte that ends it.
-var interfacePattern = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,14}$`)
-
-const (
-	// minMTU is the least that an IPv4 host must take (RFC 791), maxMTU what a
-	// packet's length field holds.
-	minMTU = 576
-	maxMTU = 65535
-)
-
-func (c WireGuardConfig) validate() error {
-	switch c.Mode {
-	case "auto", "kernel", "userspace":
-	default:
-		return fmt.Errorf("wireguard.mode: %q is none of auto, kernel, userspace", c.Mode)
-	}
-	switch {
-	case !interfacePattern.MatchString(c.Interface):
-		return fmt.Errorf("wireguard.interface: %q is not the name of an interface (letters, digits, _ . -, at most 15)", c.Interface)
-	case strings.HasPrefix(c.Interface, "jb"):
-		return fmt.Errorf("wireguard.interface: %q: names that begin with jb are those of JACO's bridges", c.Interface)
-	case c.Port < 1 || c.Port > math.MaxUint16:
-		return fmt.Errorf("wireguard.port: %d is not a port (1 to 65535)", c.Port)
-	case c.MTU != 0 && (c.MTU < minMTU || c.MTU > maxMTU):
-		return fmt.Errorf("wireguard.mtu: %d is neither 0 nor from %d to %d", c.MTU, minMTU, maxMTU)
-	}
-	return nil
 }
 
 func (c LogConfig) validate() error {

@@ -36,21 +36,6 @@ func TestLoadConfig(t *testing.T) {
 		}, ""},
 		{"relative secret file", "secret_files: {forge-token: forge-token}\n", nil, "secret_files.forge-token: \"forge-token\" is not an absolute path"},
 		{"bad secret name", "secret_files: {Forge Token: /x}\n", nil, "secret_files: \"Forge Token\" is not the name of a secret"},
-		{"wireguard and edge", "wireguard: {mode: kernel, interface: wg-jaco, port: 5000, mtu: 1380}\nedge: {socket: /run/e.sock, start: true}\n", func(c Config) bool {
-			return c.WireGuard == WireGuardConfig{"kernel", "wg-jaco", 5000, 1380} && c.Edge == EdgeConfig{"/run/e.sock", true}
-		}, ""},
-		{"part of wireguard keeps the rest", "wireguard: {port: 5000}\nedge: {start: true}\n", func(c Config) bool {
-			return c.WireGuard == WireGuardConfig{"auto", "jaco0", 5000, 0} && c.Edge == EdgeConfig{"/run/jaco/edge.sock", true}
-		}, ""},
-		{"unknown mode", "wireguard: {mode: none}\n", nil, "wireguard.mode"},
-		{"long interface", "wireguard: {interface: abcdefghijklmnop}\n", nil, "wireguard.interface: \"abcdefghijklmnop\" is not the name"},
-		{"interface that is a path", "wireguard: {interface: ../wg}\n", nil, "wireguard.interface"},
-		{"interface like a bridge", "wireguard: {interface: jb0}\n", nil, "those of JACO's bridges"},
-		{"port out of range", "wireguard: {port: 65536}\n", nil, "wireguard.port"},
-		{"no port", "wireguard: {port: 0}\n", nil, "wireguard.port"},
-		{"tiny MTU", "wireguard: {mtu: 500}\n", nil, "wireguard.mtu"},
-		{"relative edge socket", "edge: {socket: edge.sock}\n", nil, "edge.socket: \"edge.sock\" is not an absolute path"},
-		{"one socket for both", "socket: /run/a\nedge: {socket: /run/./a}\n", nil, "each needs its own"},
 		{"not YAML", "name: [\n", nil, "jacod.yaml"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -34,13 +34,10 @@ type daemon struct {
 	joins   chan joinJob
 	member  atomic.Pointer[member] // nil before there is a cluster
 	address string                 // host:port that other nodes reach
-	// routes names the routes of this host that overlap with a prefix, and are not
-	// JACO's own.
-	routes func(netip.Prefix) ([]string, error)
 }
 
 func newDaemon(config Config, logger *slog.Logger, clock func() time.Time) *daemon {
-	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob), joins: make(chan joinJob), routes: routeConflicts}
+	d := &daemon{config: config, logger: logger, clock: clock, genesis: make(chan genesisJob), joins: make(chan joinJob)}
 	d.control = rpc.NewServer(d, d)
 	return d
 }
@@ -70,7 +67,7 @@ func (d *daemon) Run(ctx context.Context) error {
 		socket.Close()
 		return err
 	}
-	handler := newHTTPHandler(probe{name: d.config.Name, version: version, status: d.status, ready: d.notReady, repairs: d.repairs, webhook: webhook})
+	handler := newHTTPHandler(probe{name: d.config.Name, version: version, status: d.status, ready: d.notReady, webhook: webhook})
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.control.Serve(ctx, socket) })
@@ -155,15 +152,6 @@ func (d *daemon) status() *cluster.Status {
 		return nil
 	}
 	return (&answers{member: m}).Status()
-}
-
-// repairs is how many repairs of the mesh this process recorded.
-func (d *daemon) repairs() uint64 {
-	m := d.member.Load()
-	if m == nil {
-		return 0
-	}
-	return m.feed.repaired()
 }
 
 // notReady says why this node cannot run replicas; "" when it can.

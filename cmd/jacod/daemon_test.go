@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -38,8 +37,6 @@ type testNode struct {
 	client *rpc.Client
 	cancel context.CancelFunc
 	ended  chan error
-	// conflicts are what the machine's routes have in the pool.
-	conflicts []string
 }
 
 func newTestNode(t *testing.T) *testNode {
@@ -48,7 +45,6 @@ func newTestNode(t *testing.T) *testNode {
 	config := DefaultConfig("n1")
 	config.DataDir, config.Socket = filepath.Join(dir, "data"), filepath.Join(dir, "run", "jaco.sock")
 	config.Listen, config.AdvertiseAddress, config.HTTPListen = freePort(t), "127.0.0.1", freePort(t)
-	config.Edge.Socket = filepath.Join(dir, "edge.sock")
 	config.Engine = "unix://" + filepath.Join(dir, "no-engine.sock")
 	config.Raft = RaftConfig{Heartbeat: 100 * time.Millisecond, Election: 100 * time.Millisecond, Lease: 50 * time.Millisecond, Commit: 5 * time.Millisecond}
 	return &testNode{config: config, clock: time.Now, log: &safeBuffer{}}
@@ -69,7 +65,6 @@ func (n *testNode) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	n.cancel, n.ended = cancel, make(chan error, 1)
 	d := newDaemon(n.config, logger, n.clock)
-	d.routes = func(netip.Prefix) ([]string, error) { return n.conflicts, nil }
 	go func() { n.ended <- d.Run(ctx) }()
 	t.Cleanup(cancel)
 	n.eventually(t, "the socket", func() bool {

@@ -133,13 +133,6 @@ func (g *genesis) prepare(ctx context.Context) error {
 	if !clusterNamePattern.MatchString(request.ClusterName) {
 		return fmt.Errorf("cluster name %q: want letters, digits, dots, dashes and underscores, at most 63", request.ClusterName)
 	}
-	pool := poolOr(request.Pool)
-	if err := cluster.CheckPool(pool); err != nil {
-		return err
-	}
-	if err := d.checkRoutes(pool, "name another prefix with --pool"); err != nil {
-		return err
-	}
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return fmt.Errorf("draw a cluster id: %w", err)
@@ -160,7 +153,7 @@ func (g *genesis) prepare(ctx context.Context) error {
 	if g.identity, err = newIdentityStore(d.config.DataDir, d.clock).Create(g.authority, d.config.Name); err != nil {
 		return err
 	}
-	g.meta = cluster.Meta{ID: g.info.Cluster, Name: request.ClusterName, CA: g.authority.CertificatePEM(), Repo: repo, Anchor: anchor, Pool: pool}
+	g.meta = cluster.Meta{ID: g.info.Cluster, Name: request.ClusterName, CA: g.authority.CertificatePEM(), Repo: repo, Anchor: anchor}
 	g.node = cluster.Node{
 		Name: d.config.Name, Address: d.address, CertificateKey: g.identity.KeyHash(), SealKey: g.identity.Recipient(),
 		State: cluster.NodeNotReady, Reason: "starting", Version: version,

@@ -30,14 +30,7 @@ type pulse struct {
 	leader string
 	term   uint64
 	asked  time.Time
-	// told is of which round of probes the leader of that term was told.
-	told     int64
-	toldWhom string
-	toldTerm uint64
 }
-
-// untold is a round of probes that there never is.
-const untold = -1
 
 // run beats until ctx ends, and at once whenever what it says has changed.
 func (p *pulse) run(ctx context.Context) error {
@@ -67,25 +60,19 @@ func (p *pulse) beat(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	if term := m.consensus.Term(); leader != p.toldWhom || term != p.toldTerm {
-		p.told, p.toldWhom, p.toldTerm = untold, leader, term
-	}
-	hb := m.heartbeat(p.told)
 	if leader == m.info.Node {
 		if t := m.term.Load(); t != nil {
-			t.beat(hb)
-			p.told = hb.Mesh.PeersAt
+			t.beat(m.heartbeat())
 		}
 		return
 	}
 	// A node that has just come up knows nothing of its engine: what is recorded
 	// of it is truer than that.
 	if m.engineStatus.Load() != nil || m.clock().Sub(p.since) > engineGrace {
-		if _, err := m.peers.Heartbeat(ctx, leader, hb); err != nil {
+		if _, err := m.peers.Heartbeat(ctx, leader, m.heartbeat()); err != nil {
 			m.logger.Debug("heartbeat did not arrive", "leader", leader, "error", err)
 			return
 		}
-		p.told = hb.Mesh.PeersAt
 	}
 	p.contact(ctx, leader)
 }
@@ -134,9 +121,8 @@ func (m *member) awaitCurrent(ctx context.Context) error {
 	}
 }
 
-// heartbeat is what this node says of itself, to somebody who knows of that round
-// of probes already.
-func (m *member) heartbeat(told int64) cluster.Heartbeat {
+// heartbeat is what this node says of itself.
+func (m *member) heartbeat() cluster.Heartbeat {
 	hb := cluster.Heartbeat{Node: m.info.Node, Version: version, Index: m.state.Read().Index(), SentAt: m.clock(), Stopping: m.stopping.Load()}
 	if view := m.verifier.View(); view != nil {
 		hb.Commit, hb.Claim, hb.Refusal = view.Commit, view.Claim, view.RefusalText()
@@ -152,13 +138,6 @@ func (m *member) heartbeat(told int64) cluster.Heartbeat {
 		hb.Ready, hb.Reason = status.Ready, status.Reason
 		hb.CPU, hb.Memory = status.Info.CPU, status.Info.Memory
 	}
-	if problem := m.feed.problem(); problem != "" {
-		if hb.Reason != "" {
-			problem += "; " + hb.Reason
-		}
-		hb.Ready, hb.Reason = false, problem
-	}
-	hb.Mesh = m.feed.mesh().Told(told)
 	var err error
 	if hb.CPUPressure, hb.MemoryPressure, err = agent.ReadPressure(os.DirFS("/proc")); err != nil {
 		m.logger.Debug("cannot read the machine's pressure", "error", err)
@@ -184,11 +163,11 @@ func (m *member) farewell(ctx context.Context) {
 	switch {
 	case leader == "" || len(m.known()) < 2:
 	case leader != m.info.Node:
-		if _, err := m.peers.Heartbeat(ctx, leader, m.heartbeat(untold)); err != nil {
+		if _, err := m.peers.Heartbeat(ctx, leader, m.heartbeat()); err != nil {
 			m.logger.Debug("the stop was not announced", "error", err)
 		}
 	case t != nil:
-		t.beat(m.heartbeat(untold))
+		t.beat(m.heartbeat())
 		if err := t.assess(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			m.logger.Debug("the stop was not announced", "error", err)
 		}

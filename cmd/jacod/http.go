@@ -22,8 +22,6 @@ type probe struct {
 	version string
 	// status is nil before there is a cluster.
 	status func() *cluster.Status
-	// repairs is how many repairs of the mesh were recorded.
-	repairs func() uint64
 	// ready says why the node is not ready to run replicas; "" when it is.
 	ready   func() string
 	webhook http.Handler
@@ -32,7 +30,7 @@ type probe struct {
 // newHTTPHandler serves health, metrics and the webhook on the loopback port.
 func newHTTPHandler(p probe) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &statusCollector{p.status, p.repairs})
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &statusCollector{p.status})
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "jaco_info", Help: "Always 1; the version and name of this node.",
 		ConstLabels: prometheus.Labels{"version": p.version, "node": p.name},

@@ -22,17 +22,10 @@ import (
 func metricsStatus() *cluster.Status {
 	at := noTime.AddDate(2026, 0, 0)
 	return &cluster.Status{
-		Cluster: cluster.ClusterStatus{Node: "n1", Leader: "n1", Term: 3, Index: 42, Nodes: 2, Ready: 1},
+		Cluster: cluster.ClusterStatus{Leader: "n1", Term: 3, Index: 42, Nodes: 2, Ready: 1},
 		Sync: cluster.SyncStatus{
 			State: cluster.SyncStalled, Claim: 7, FetchedAt: &at,
 			Pending: []cluster.PendingStatus{{}}, Refused: []cluster.RefusalStatus{{}, {}},
-		},
-		Nodes: []cluster.NodeStatus{
-			{
-				Name: "n1", Firewall: &cluster.FirewallStatus{Ready: true, Generation: 4},
-				Peers: []cluster.PeerStatus{{Node: "n2", RTT: 1.5, MTU: 1420}, {Node: "n3", Reason: "it does not answer"}},
-			},
-			{Name: "n2", Firewall: &cluster.FirewallStatus{}}, // it says so itself
 		},
 		Deployments: []cluster.DeploymentState{
 			{Name: "blog", Sync: cluster.AxisInvalid, Health: cluster.HealthHealthy},
@@ -53,8 +46,7 @@ func ask(handler http.Handler, method, path string) (int, string) {
 
 func testHandler(status *cluster.Status, reason string) http.Handler {
 	return newHTTPHandler(probe{
-		repairs: func() uint64 { return 3 },
-		name:    "n1", version: "v1", status: func() *cluster.Status { return status }, ready: func() string { return reason },
+		name: "n1", version: "v1", status: func() *cluster.Status { return status }, ready: func() string { return reason },
 		webhook: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	})
 }
@@ -100,15 +92,7 @@ func TestMetrics(t *testing.T) {
 jaco_deployment_healthy{deployment="shop"} 0
 jaco_deployment_synced{deployment="blog"} 0
 jaco_deployment_synced{deployment="shop"} 1
-jaco_firewall_generation 4
-jaco_firewall_ready 1
 jaco_info{node="n1",version="v1"} 1
-jaco_mesh_peer_broken{peer="n2"} 0
-jaco_mesh_peer_broken{peer="n3"} 1
-jaco_mesh_peer_mtu_bytes{peer="n2"} 1420
-jaco_mesh_peer_mtu_bytes{peer="n3"} 0
-jaco_mesh_peer_rtt_seconds{peer="n2"} 0.0015
-jaco_mesh_repairs_total 3
 jaco_nodes 2
 jaco_nodes_ready 1
 jaco_raft_applied_index 42

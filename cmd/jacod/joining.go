@@ -78,11 +78,6 @@ func (d *daemon) runJoin(ctx context.Context, job joinJob) (m *member, err error
 	if record.Branch != hello.Branch { // it decides whom require_target is for
 		return nil, fmt.Errorf("%s says that the cluster follows the branch %q, and its checkpoint that it is %q", job.request.Server, hello.Branch, record.Branch)
 	}
-	// Before the token is spent.
-	pool := poolOr(hello.Pool)
-	if err := d.checkRoutes(pool, "take them away from this host, or give it other ones; the token is still good"); err != nil {
-		return nil, err
-	}
 	candidate, err := identity.NewCandidate(rand.Reader)
 	if err != nil {
 		return nil, err

@@ -64,9 +64,6 @@ func newRoot() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("config") {
-				config.Path = file
-			}
 			clock, err := newClock(clockOffset)
 			if err != nil {
 				return err
@@ -75,7 +72,7 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.Flags().StringVar(&file, "config", DefaultConfigFile, "the configuration file")
-	root.AddCommand(newEdgeCommand(), &cobra.Command{
+	root.AddCommand(&cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,

@@ -42,7 +42,6 @@ type member struct {
 	verifier  *verifier.Verifier
 	agent     *agent.Agent
 	engine    *docker.Engine
-	feed      *feed // of the node's edge
 	units     *unitKeys
 	control   *rpc.Listener
 	peers     *rpc.Peers
@@ -115,9 +114,6 @@ func (m *member) open(ctx context.Context) (err error) {
 	if err := m.openConsensus(ctx, dir(raftDirectory)); err != nil {
 		return err
 	}
-	if err := m.openFeed(); err != nil {
-		return err
-	}
 	return m.openAgent()
 }
 
@@ -150,7 +146,7 @@ func (m *member) openAgent() (err error) {
 		return err
 	}
 	m.agent, err = agent.New(agent.Deps{
-		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m}, Gate: m.feed,
+		Engine: m.engine, State: agentState{m.state}, Views: m.verifier, Reporter: &reporter{member: m},
 		Keys: m.units, SecretFiles: tmpfs.New(m.secretsDirectory()), Ready: m.current, Log: m.logger.With("component", "agent"), Misbehaviour: m.noteAssignment,
 	}, agent.DefaultConfig(m.info.Node, m.info.Cluster))
 	return err
@@ -180,7 +176,7 @@ func (m *member) Run(ctx context.Context) error {
 	group, partsContext := errgroup.WithContext(partsContext)
 	for _, part := range []func(context.Context) error{
 		m.control.Run, m.peers.Run, m.consensus.Run, m.verifier.Run, m.agent.Run, m.serveMembers, m.lead,
-		(&pulse{member: m}).run, m.awaitCurrent, m.watchMembers, m.syncOwn, m.passPokes, m.fetchSegments, m.renew, m.reportMisbehaviour, m.feed.run,
+		(&pulse{member: m}).run, m.awaitCurrent, m.watchMembers, m.syncOwn, m.passPokes, m.fetchSegments, m.renew, m.reportMisbehaviour,
 	} {
 		group.Go(func() error { return part(partsContext) })
 	}

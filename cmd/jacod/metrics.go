@@ -10,8 +10,6 @@ import (
 // scrape: nothing is counted twice, and nothing runs between scrapes.
 type statusCollector struct {
 	status func() *cluster.Status // nil result before there is a cluster
-	// repairs is how many repairs of the mesh this process recorded.
-	repairs func() uint64
 }
 
 // The metrics of /metrics (docs/configuration.md).
@@ -30,12 +28,6 @@ var (
 	descHealthy     = describe("deployment_healthy", "1 when the deployment is Healthy.", "deployment")
 	descRollout     = describe("rollout_state", "1 for the state of the service's rollout.", "deployment", "service", "state")
 	descDesired     = describe("replicas_desired", "The number of replicas that are wanted.", "deployment", "service")
-	descFirewall    = describe("firewall_ready", "1 when this node's firewall was read back and is right.")
-	descGeneration  = describe("firewall_generation", "How often this node's firewall was written.")
-	descRepairs     = describe("mesh_repairs_total", "The repairs of this node's firewall, bridges and WireGuard that were recorded since jacod began.")
-	descPeerRTT     = describe("mesh_peer_rtt_seconds", "The round trip to a peer through the mesh, at the last probe that was answered.", "peer")
-	descPeerMTU     = describe("mesh_peer_mtu_bytes", "The largest packet that reached a peer and came back, at the last probe; 0: none did.", "peer")
-	descPeerBroken  = describe("mesh_peer_broken", "1 when something is wrong with the connection to a peer.", "peer")
 	descReplicas    = describe("replicas", "The number of replicas in a phase.", "deployment", "service", "phase")
 )
 
@@ -68,7 +60,6 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(descClaim, float64(s.Sync.Claim))
 	gauge(descPending, float64(len(s.Sync.Pending)))
 	gauge(descRefused, float64(len(s.Sync.Refused)))
-	c.collectMesh(s, out)
 	for i := range s.Deployments {
 		d := &s.Deployments[i]
 		gauge(descSynced, truth(d.Sync == cluster.AxisSynced), d.Name)
@@ -86,29 +77,6 @@ func (c *statusCollector) Collect(out chan<- prometheus.Metric) {
 			for phase, count := range phases {
 				gauge(descReplicas, float64(count), d.Name, service.Name, string(phase))
 			}
-		}
-	}
-}
-
-// collectMesh is about the answering node alone: each node is scraped itself.
-func (c *statusCollector) collectMesh(s *cluster.Status, out chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	out <- prometheus.MustNewConstMetric(descRepairs, prometheus.CounterValue, float64(c.repairs()))
-	for i := range s.Nodes {
-		n := &s.Nodes[i]
-		if n.Name != s.Cluster.Node || n.Firewall == nil {
-			continue
-		}
-		gauge(descFirewall, truth(n.Firewall.Ready))
-		gauge(descGeneration, float64(n.Firewall.Generation))
-		for _, p := range n.Peers {
-			if p.RTT > 0 {
-				gauge(descPeerRTT, p.RTT/1000, p.Node)
-			}
-			gauge(descPeerMTU, float64(p.MTU), p.Node)
-			gauge(descPeerBroken, truth(p.Reason != ""), p.Node)
 		}
 	}
 }

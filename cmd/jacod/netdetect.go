@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sort"
 	"strings"
 )
@@ -47,15 +46,14 @@ func hostAddresses() ([]hostAddress, error) {
 
 // containerInterfaces are made by engines and by JACO itself: their addresses
 // are private, and reach no other node.
-var containerInterfaces = []string{"docker", "br-", "veth", "jaco", bridgePrefix, "virbr", "cni", "podman", "wg", "tailscale"}
+var containerInterfaces = []string{"docker", "br-", "veth", "jaco", "virbr", "cni", "podman", "wg", "tailscale"}
 
 // chooseAddress picks the address to advertise: IPv4 before IPv6, then by
-// interface name; only private ones (RFC 1918, RFC 4193), and none of the
-// interfaces in not, which are the mesh's by configuration.
-func chooseAddress(addresses []hostAddress, not ...string) (netip.Addr, error) {
+// interface name; only private ones (RFC 1918, RFC 4193).
+func chooseAddress(addresses []hostAddress) (netip.Addr, error) {
 	candidates := make([]hostAddress, 0, len(addresses))
 	for _, a := range addresses {
-		if !a.Address.IsPrivate() || ofContainers(a.Interface) || slices.Contains(not, a.Interface) {
+		if !a.Address.IsPrivate() || ofContainers(a.Interface) {
 			continue
 		}
 		candidates = append(candidates, a)

@@ -83,7 +83,6 @@ func (m *member) planInput() (preview.Input, error) {
 		State: &scheduler.Input{
 			ClusterID: meta.ID, Now: now, Index: snapshot.Index(), View: view, Nodes: snapshot.Nodes(), Replicas: snapshot.Replicas(),
 			Services: snapshot.Services(), Deployments: snapshot.DeploymentStatuses(),
-			Pool: meta.Pool, Mesh: snapshot.MeshNodes(), Slices: snapshot.Slices(),
 		},
 	}, nil
 }

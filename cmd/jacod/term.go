@@ -62,7 +62,7 @@ func (m *member) lead(ctx context.Context) error {
 			return err
 		}
 		if m.engineStatus.Load() != nil {
-			t.beat(m.heartbeat(untold))
+			t.beat(m.heartbeat())
 		}
 		m.term.Store(t)
 		defer m.term.CompareAndSwap(t, nil)

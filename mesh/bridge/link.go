@@ -213,7 +213,7 @@ func (p *pass) peerOf(ctx context.Context, container string, hardware net.Hardwa
 	if err != nil {
 		return nil, fmt.Errorf("open its network: %w", err)
 	}
-	defer space.Close()
+	defer func() { _ = space.Close() }()
 	inside, err := netlink.NewHandleAt(space)
 	if err != nil {
 		return nil, fmt.Errorf("look into its network: %w", err)

@@ -189,7 +189,7 @@ func (h *host) restore(listing string) {
 		h.tablesRun(args...)
 	}
 	for line := range strings.Lines(listing) {
-		if args := splitWords(line); len(args) > 0 && !(args[0] == "-A" && strings.Contains(line, h.id)) {
+		if args := splitWords(line); len(args) > 0 && (args[0] != "-A" || !strings.Contains(line, h.id)) {
 			h.tablesRun(args...)
 		}
 	}

@@ -201,7 +201,8 @@ func (b *Bridges) stream(ctx context.Context, changed func()) (answered bool) {
 		Add("event", string(events.ActionDestroy), string(events.ActionDisconnect))
 	stream := api.Events(ctx, client.EventsListOptions{Filters: filters})
 	select {
-	case <-stream.Err:
+	case err := <-stream.Err:
+		b.logger.Debug("no events of the engine", "error", err)
 		return false
 	default:
 	}
@@ -210,7 +211,8 @@ func (b *Bridges) stream(ctx context.Context, changed func()) (answered bool) {
 		select {
 		case <-ctx.Done():
 			return true
-		case <-stream.Err:
+		case err := <-stream.Err:
+			b.logger.Debug("the engine's events ended", "error", err)
 			return true
 		case m := <-stream.Messages:
 			if b.concerned(m) {

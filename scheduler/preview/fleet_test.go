@@ -71,9 +71,6 @@ func newFleet(t *testing.T) *fleet {
 	})
 	f.apply(&cluster.UpdateNode{Node: newNode("node-2")})
 	f.apply(&cluster.UpdateNode{Node: newNode("node-3")})
-	for i, name := range []string{"node-1", "node-2", "node-3"} {
-		f.apply(&cluster.ReportMesh{Node: name, PublicKey: [32]byte{byte(1 + i)}, Port: 51820, Mode: "kernel"})
-	}
 	f.load()
 	dir := filepath.Join(t.TempDir(), "trust")
 	if _, err := verifier.PinAnchor(dir, fleetID, f.objects, anchor); err != nil {
@@ -215,7 +212,6 @@ func (f *fleet) input() *scheduler.Input {
 	return &scheduler.Input{
 		ClusterID: fleetID, Now: f.now, Index: s.Index(), View: f.verifier.View(), Nodes: s.Nodes(), Replicas: s.Replicas(),
 		Services: s.Services(), Deployments: s.DeploymentStatuses(),
-		Pool: s.Meta().Pool, Mesh: s.MeshNodes(), Slices: s.Slices(),
 	}
 }
 

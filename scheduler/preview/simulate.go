@@ -30,7 +30,6 @@ type world struct {
 	replicas  map[string]cluster.Replica
 	services  map[cluster.ServiceKey]cluster.Service
 	statuses  map[string]cluster.DeploymentStatus
-	mesh      mesh
 }
 
 func newWorld(in scheduler.Input) *world {
@@ -38,7 +37,6 @@ func newWorld(in scheduler.Input) *world {
 		clusterID: in.ClusterID, now: in.Now, index: in.Index, pause: in.MassLossUntil, nodes: in.Nodes, ready: map[string]bool{},
 		replicas: map[string]cluster.Replica{}, services: map[cluster.ServiceKey]cluster.Service{}, statuses: map[string]cluster.DeploymentStatus{},
 	}
-	w.mesh = newMesh(in)
 	for _, n := range in.Nodes {
 		w.ready[n.Name] = n.State == cluster.NodeReady
 	}
@@ -91,7 +89,6 @@ func (w *world) input(view *cluster.View) scheduler.Input {
 	for _, d := range w.statuses {
 		in.Deployments = append(in.Deployments, d)
 	}
-	w.mesh.into(&in)
 	return in
 }
 
@@ -108,7 +105,6 @@ func (w *world) apply(p *cluster.ApplyPlan) {
 		r.Phase, r.FinishedAt, r.ModifyIndex = cluster.Lost, w.now, w.index
 		w.replicas[id] = r
 	}
-	w.mesh.apply(p, w.index)
 	for _, r := range p.Create {
 		r.CreatedAt, r.CreateIndex, r.ModifyIndex = w.now, w.index, w.index
 		w.replicas[r.ID] = r

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 
 	"github.com/jaco-sh/jaco/tests/rig"
@@ -20,9 +19,6 @@ const image = "jaco-demo/web"
 // prepare brings up an engine if none answers, an image, a key and a daemon.
 func (d *demo) prepare(ctx context.Context, bin string) (err error) {
 	d.say("A machine with Docker, a signing key, and one jacod")
-	if os.Geteuid() != 0 {
-		return errors.New("the demo needs root: its containers get a network and a firewall on this machine; run it by: sudo make demo")
-	}
 	if d.host, err = rig.NewHost(ctx); err != nil {
 		return err
 	}
@@ -75,19 +71,12 @@ func (d *demo) startDaemon(ctx context.Context, bin string) (err error) {
 			return err
 		}
 	}
-	// The mesh is on the machine's own network too. A name and a port of its own
-	// keep it apart from another one.
-	mesh, err := rig.NetNS("").FreeUDPPort(ctx, "127.0.0.1")
-	if err != nil {
-		return err
-	}
 	d.daemon, err = rig.NewDaemon(&d.host.Node, rig.DaemonConfig{
 		Jacod: filepath.Join(bin, "jacod"), Jaco: filepath.Join(bin, "jaco"),
 		Settings: map[string]any{
 			"name": "node-1", "engine": d.engine.Host(), "advertise_address": "127.0.0.1",
 			"listen":      fmt.Sprintf("127.0.0.1:%d", ports[0]),
 			"http_listen": fmt.Sprintf("127.0.0.1:%d", ports[1]),
-			"wireguard":   map[string]any{"interface": d.host.WireGuard, "port": mesh},
 		},
 	})
 	if err != nil {
@@ -102,17 +91,9 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	var errs []error
 	if d.daemon != nil {
 		id := d.clusterID(ctx)
-		errs = append(errs, d.daemon.Stop(ctx), d.daemon.StopEdge(ctx))
+		errs = append(errs, d.daemon.Stop(ctx))
 		if d.engine != nil && id != "" {
-			errs = append(errs, d.removeContainers(ctx, id))
-		}
-		// Links, rules, routes and the cluster's networks, as on any node that is
-		// taken away.
-		said, err := d.daemon.CleanUpEdge(ctx)
-		errs = append(errs, err)
-		fmt.Fprintf(d.out, "\n$ jacod edge cleanup\n%s\n", said)
-		if d.engine != nil && id != "" {
-			errs = append(errs, d.removeNetworks(ctx, id))
+			errs = append(errs, d.removeFromEngine(ctx, id))
 		}
 	}
 	if d.engine != nil {
@@ -144,10 +125,9 @@ func (d *demo) clusterID(ctx context.Context) string {
 	return status.Cluster.ID
 }
 
-func clusterLabel(cluster string) string { return "sh.jaco.cluster=" + cluster }
-
-func (d *demo) removeContainers(ctx context.Context, cluster string) error {
-	containers, err := d.engine.Containers(ctx, clusterLabel(cluster))
+func (d *demo) removeFromEngine(ctx context.Context, cluster string) error {
+	label := "sh.jaco.cluster=" + cluster
+	containers, err := d.engine.Containers(ctx, label)
 	if err != nil {
 		return err
 	}
@@ -155,19 +135,11 @@ func (d *demo) removeContainers(ctx context.Context, cluster string) error {
 	for _, c := range containers {
 		errs = append(errs, d.engine.Remove(ctx, c.ID))
 	}
-	return errors.Join(errs...)
-}
-
-// removeNetworks removes what a mesh that never came up left.
-func (d *demo) removeNetworks(ctx context.Context, cluster string) error {
-	filters := url.Values{"filters": {fmt.Sprintf(`{"label":[%q]}`, clusterLabel(cluster))}}.Encode()
+	filters := url.Values{"filters": {fmt.Sprintf(`{"label":[%q]}`, label)}}.Encode()
 	var networks []struct {
 		ID string `json:"Id"`
 	}
-	if err := d.engine.Do(ctx, "GET", "/networks?"+filters, nil, &networks); err != nil {
-		return err
-	}
-	var errs []error
+	errs = append(errs, d.engine.Do(ctx, "GET", "/networks?"+filters, nil, &networks))
 	for _, n := range networks {
 		errs = append(errs, d.engine.Do(ctx, "DELETE", "/networks/"+n.ID, nil, nil))
 	}

@@ -22,7 +22,7 @@ const idleTime = 60 * time.Second
 // other work may be going on, the bound is what a loop that spins would pass.
 const (
 	maxCPU = 0.05 // of a core
-	maxRSS = 120 << 20
+	maxRSS = 80 << 20
 )
 
 // TestIdleCluster lets nothing happen to three nodes: none writes to the log,
@@ -78,21 +78,16 @@ func idle(t rig.TB) (*stage.Cluster, uint64) {
 	return c, c.Quiet(30 * time.Second)
 }
 
-// usages is what each node's jacod and edge have taken so far, together.
+// usages is what each node has taken so far.
 func usages(c *stage.Cluster) map[string]usage {
 	taken := map[string]usage{}
 	for _, m := range c.Members() {
-		edge := rig.Must[int](c.T)(m.EdgePID())
-		if edge == 0 {
-			c.T.Fatal("no edge runs on " + m.Name())
-		}
-		a, b := usageOf(c.T, m.Proc().PID), usageOf(c.T, edge)
-		taken[m.Name()] = usage{cpu: a.cpu + b.cpu, rss: a.rss + b.rss}
+		taken[m.Name()] = usageOf(c.T, m.Proc())
 	}
 	return taken
 }
 
-// usage is what processes have taken so far, and hold now.
+// usage is what a process has taken so far, and holds now.
 type usage struct {
 	cpu time.Duration
 	rss int64
@@ -102,9 +97,9 @@ type usage struct {
 // every process, whatever it counts in.
 const tick = 10 * time.Millisecond
 
-func usageOf(t rig.TB, pid int) usage {
+func usageOf(t rig.TB, p *rig.Proc) usage {
 	t.Helper()
-	stat := string(rig.Must[[]byte](t)(os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))))
+	stat := string(rig.Must[[]byte](t)(os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))))
 	// The second field is the name in parentheses, which may hold anything.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	number := func(field int) int64 { // as proc(5) counts them

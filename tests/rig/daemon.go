@@ -19,8 +19,7 @@ type DaemonConfig struct {
 	// Jacod and Jaco are the programs' paths; empty ones are taken from Bin.
 	Jacod, Jaco string
 	// Settings go into jacod.yaml on top of what the rig sets: data_dir,
-	// socket, name, advertise_address, engine, edge, wireguard. A nil value
-	// removes a key.
+	// socket, name, advertise_address, engine. A nil value removes a key.
 	Settings map[string]any
 	// Env is added to the environment of jacod.
 	Env []string
@@ -73,8 +72,6 @@ func NewDaemon(node *Node, cfg DaemonConfig) (*Daemon, error) {
 	}
 	settings := map[string]any{
 		"data_dir": d.DataDir, "socket": d.Socket, "name": node.Name, "advertise_address": node.Address.String(),
-		"edge":      map[string]any{"start": true, "socket": filepath.Join(dir, "edge.sock")},
-		"wireguard": map[string]any{"interface": node.WireGuard},
 	}
 	if node.Engine != nil {
 		settings["engine"] = node.Engine.Host()
