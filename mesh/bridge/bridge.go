@@ -132,6 +132,8 @@ type Bridges struct {
 	host   string
 	logger *slog.Logger
 	tables tables
+	// programs lists those of the iptables family to look with.
+	programs func() []string
 
 	mu   sync.Mutex     // guards what follows and makes one Set of several at a time
 	api  *client.Client // renewed when the engine has been away
@@ -169,7 +171,7 @@ func New(o Options) (*Bridges, error) {
 		return nil, err
 	}
 	logger := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	return &Bridges{host: o.Host, api: api, logger: logger, tables: runTables}, nil
+	return &Bridges{host: o.Host, api: api, logger: logger, tables: runTables, programs: tablePrograms}, nil
 }
 
 // newClient makes a client that agrees with the engine on a version of the API

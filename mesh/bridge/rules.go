@@ -216,9 +216,9 @@ func runTables(ctx context.Context, program string, args ...string) (string, err
 // to ask iptables-legacy itself would bring them about.
 const legacyNames = "/proc/self/net/ip_tables_names"
 
-// programs are those to look with: the engine's, and the legacy one when there
+// tablePrograms are those to look with: the engine's, and the legacy one when there
 // are tables of it, whose policy holds traffic back whoever set it.
-func programs() []string {
+func tablePrograms() []string {
 	names, err := os.ReadFile(legacyNames)
 	if err != nil || !slices.Contains(strings.Fields(string(names)), "filter") {
 		return []string{programTables}
@@ -233,7 +233,7 @@ func programs() []string {
 func (p *pass) letPass(ctx context.Context) error {
 	wanted := wantedRules(p.config.Cluster, p.config.Mesh)
 	var missing []string
-	for _, program := range programs() {
+	for _, program := range p.programs() {
 		lost, err := p.keepRules(ctx, program, p.config.Cluster, wanted)
 		switch {
 		case errors.Is(err, errNoTables):
@@ -274,7 +274,7 @@ func (b *Bridges) keepRules(ctx context.Context, program, cluster string, wanted
 
 // removeRules takes a cluster's rules away.
 func (b *Bridges) removeRules(ctx context.Context, cluster string) error {
-	for _, program := range programs() {
+	for _, program := range b.programs() {
 		text, err := b.tables(ctx, program, "-S")
 		if errors.Is(err, errNoTables) {
 			continue

@@ -382,6 +382,7 @@ func TestInTheWay(t *testing.T) {
 	t.Run("an interface of a live process", func(t *testing.T) {
 		other := m.hosts[0].start()
 		other.set(m.configs[0])
+		other.set(m.configs[0]) // waits until the first has greeted the peers, by that socket
 		// Somebody removed its socket.
 		m.hosts[0].run("rm " + socketPath(m.configs[0].Interface))
 		expect(t, m.nodes[0], m.configs[0], "another process works", "wireguard.interface")
