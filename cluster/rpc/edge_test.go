@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,12 +13,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/grpc"
 
 	"github.com/jaco-sh/jaco/cluster"
+	jacov1 "github.com/jaco-sh/jaco/proto/jaco/v1"
 )
 
 // fakeEdge reports the index of every state that it takes.
@@ -25,8 +27,7 @@ type fakeEdge struct {
 	feeding atomic.Int32 // calls of Feed under way
 	overlap atomic.Bool
 	got     chan *cluster.EdgeState
-	ended   chan error    // why a call of Feed ended
-	hold    chan struct{} // taken before each state
+	ended   chan error // why a call of Feed ended
 	say     chan *cluster.EdgeReport
 }
 
@@ -39,14 +40,6 @@ func (e *fakeEdge) Feed(ctx context.Context, states <-chan *cluster.EdgeState, r
 		return err
 	}
 	for {
-		if e.hold != nil {
-			select {
-			case <-e.hold:
-			case <-ctx.Done():
-				e.ended <- context.Cause(ctx)
-				return nil
-			}
-		}
 		select {
 		case <-ctx.Done():
 			e.ended <- context.Cause(ctx)
@@ -148,34 +141,29 @@ func TestFeedCarriesEverything(t *testing.T) {
 	}
 }
 
-// TestNewestStateCounts: an edge that is busy finds the newest state, not all
-// those that came before.
-func TestNewestStateCounts(t *testing.T) {
-	edge := newFakeEdge()
-	edge.hold = make(chan struct{})
-	socket, _ := serveEdge(t, edge)
-	stream := dialEdge(t, socket)
-	recv(t, stream)
-	for index := range uint64(100) {
-		if err := stream.Send(&cluster.EdgeState{Index: index + 1}); err != nil {
-			t.Fatal(err)
-		}
+// sentStates is a stream on which so many states came before it ended.
+type sentStates struct {
+	grpc.BidiStreamingServer[jacov1.FeedRequest, jacov1.FeedResponse]
+	came, all uint64
+}
+
+func (s *sentStates) Recv() (*jacov1.FeedRequest, error) {
+	if s.came == s.all {
+		return nil, io.EOF
 	}
-	var last uint64
-	for taken := 0; last < 100; taken++ {
-		if taken == 100 {
-			t.Fatal("every state was kept")
-		}
-		edge.hold <- struct{}{}
-		select {
-		case state := <-edge.got:
-			if state.Index <= last {
-				t.Fatalf("state %d came after state %d", state.Index, last)
-			}
-			last = state.Index
-		case <-time.After(patience):
-			t.Fatalf("after state %d comes none", last)
-		}
+	s.came++
+	return &jacov1.FeedRequest{State: fmt.Appendf(nil, `{"index":%d}`, s.came)}, nil
+}
+
+// TestNewestStateCounts: an edge that is busy finds the newest state, not all
+// those that came before, and holds nobody up.
+func TestNewestStateCounts(t *testing.T) {
+	states := make(chan *cluster.EdgeState, 1)
+	if err := receiveStates(&sentStates{all: 100}, states); !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+	if state := <-states; state.Index != 100 || len(states) > 0 {
+		t.Errorf("the edge finds state %d and %d more, want the last of 100 alone", state.Index, len(states))
 	}
 }
 

@@ -125,6 +125,24 @@ func TestJoinLooksAtRoutesFirst(t *testing.T) {
 	if err == nil || errors.Is(err, cluster.ErrToken) {
 		t.Errorf("a second join: %v", err)
 	}
+
+	// The leader hears of the other's peers in one heartbeat, and keeps that.
+	edge := startEdge(t, two.config.Edge.Socket)
+	edge.say(func(r *cluster.EdgeReport) {
+		r.PublicKey = []byte(strings.Repeat("b", 32))
+		r.PeersAt, r.Peers = 1, []cluster.PeerStatus{{Node: "n1", MTU: 1420}}
+	})
+	other := func() cluster.NodeStatus {
+		status, err := one.client.Status(t.Context())
+		check(t, err)
+		return status.Nodes[len(status.Nodes)-1]
+	}
+	one.eventually(t, "the other's peers", func() bool { return len(other().Peers) == 1 && other().WireGuard == "userspace" })
+	edge.say(func(r *cluster.EdgeReport) { r.Firewall.Generation = 9 })
+	one.eventually(t, "another heartbeat", func() bool { return other().Firewall.Generation == 9 })
+	if n := other(); n.Name != "n2" || len(n.Peers) != 1 {
+		t.Errorf("after a heartbeat without news: %+v", n)
+	}
 	two.stop(t)
 	one.stop(t)
 }
