@@ -65,6 +65,7 @@ need_test() {
   need sshd openssh-server
   need gpg gnupg
   need docker-registry docker-registry
+  need dig bind9-dnsutils
 }
 
 need_demo() {

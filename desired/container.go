@@ -52,6 +52,8 @@ func (b *builder) container(svc types.ServiceConfig, over *overlayService) Conta
 		PullPolicy:  b.pullPolicy(svc),
 		ShmSize:     int64(svc.ShmSize),
 		Isolation:   b.isolation(svc),
+		DNS:         b.resolvers(svc),
+		DNSSearch:   b.searchDomains(svc),
 	}
 	c.Environment, c.SecretEnvironment = b.environment(svc)
 	c.Secrets = b.secrets(svc, c.Mounts)
@@ -134,17 +136,8 @@ func (b *builder) environment(svc types.ServiceConfig) (map[string]string, []Sec
 	return env, secret.files
 }
 
-// envFileSteps lead to an entry of env_file.
-func (b *builder) envFileSteps(service string, i int) []string {
-	steps := []string{"services", service, "env_file", strconv.Itoa(i)}
-	if locate(b.tree, steps[:3]).found && !locate(b.tree, steps).found {
-		steps = steps[:3] // a single name instead of a list
-	}
-	return steps
-}
-
 func (b *builder) envFile(service string, i int, file types.EnvFile, own map[string]string) map[string]string {
-	at := locate(b.tree, b.envFileSteps(service, i))
+	at := locate(b.tree, b.itemSteps(service, "env_file", i))
 	if !b.local(file.Path, at.line, at.name, b.rep) {
 		return nil
 	}

@@ -101,6 +101,7 @@ func compareService(t *testing.T, c *Container, svc types.ServiceConfig) {
 		"shm_size":    {int64(svc.ShmSize), c.ShmSize},
 		"sysctls":     {map[string]string(svc.Sysctls), c.Sysctls},
 		"read_only":   {svc.ReadOnly, c.ReadOnly},
+		"dns_search":  {[]string(svc.DNSSearch), c.DNSSearch},
 	}
 	for _, name := range sortedKeys(pairs) {
 		if diff := cmp.Diff(pairs[name][0], pairs[name][1], cmpopts.EquateEmpty()); diff != "" {

@@ -122,7 +122,7 @@ func serviceNetworkFields() []field {
 	return []field{
 		{path: s + ".networks", verdict: honoured, note: "without it the network `default`"},
 		{path: n, verdict: honoured},
-		{path: n + ".aliases", verdict: honoured},
+		{path: n + ".aliases", verdict: honoured, note: "answered on every node"},
 		{path: n + ".driver_opts", verdict: notPlanned, note: "remove it"},
 		{path: n + ".gw_priority", verdict: notPlanned, note: "remove it"},
 		{path: n + ".interface_name", verdict: notPlanned, note: "remove it"},
@@ -148,9 +148,9 @@ func serviceNetworkFields() []field {
 		{path: s + ".external_links", verdict: notPlanned, note: "put both services into one deployment"},
 		{path: s + ".extra_hosts", verdict: honoured},
 		{path: s + ".extra_hosts.*", verdict: honoured},
-		{path: s + ".dns", verdict: notPlanned, note: "configure the node's resolver"},
+		{path: s + ".dns", verdict: honoured, note: "addresses; asked by the node for names that are not the cluster's, instead of its own resolvers"},
 		{path: s + ".dns_opt", verdict: notPlanned, note: "configure the node's resolver"},
-		{path: s + ".dns_search", verdict: notPlanned, note: "write names out in full"},
+		{path: s + ".dns_search", verdict: honoured, note: "`.` alone is none"},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"net/netip"
 	"strconv"
 )
 
@@ -157,7 +158,19 @@ func specFields(d *Deployment, c *Container) encodedFields {
 	f.group("isolation", isolationFieldsOf(&c.Isolation))
 	f.groups("secrets", each(c.Secrets, secretFieldsOf))
 	f.groups("secret_environment", each(c.SecretEnvironment, secretEnvironmentFields))
+	f.texts("dns", addressTexts(c.DNS))
+	f.texts("dns_search", c.DNSSearch)
 	return f
+}
+
+// addressTexts are addresses in their canonical form; nil without any, which is
+// how specs were encoded before they could have some.
+func addressTexts(addresses []netip.Addr) []string {
+	var out []string
+	for _, a := range addresses {
+		out = append(out, a.String())
+	}
+	return out
 }
 
 // isolationFieldsOf is part of the canonical encoding.

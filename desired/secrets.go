@@ -148,7 +148,7 @@ func (b *builder) encryptCommand(file string) string {
 
 // envSecret reads an encrypted env file as far as that goes without a key.
 func (b *builder) envSecret(service string, i int, config types.EnvFile) SecretEnvironment {
-	steps := b.envFileSteps(service, i)
+	steps := b.itemSteps(service, "env_file", i)
 	at := locate(b.tree, steps)
 	var secret SecretEnvironment
 	name := path.Clean(filepath.ToSlash(config.Path))

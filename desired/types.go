@@ -1,6 +1,9 @@
 package desired
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Deployment is the desired state of one folder below deployments/.
 type Deployment struct {
@@ -120,6 +123,12 @@ type Container struct {
 	// SecretEnvironment are encrypted env files. Their variables are known by
 	// name alone; the node adds them when it makes the container.
 	SecretEnvironment []SecretEnvironment `json:",omitempty"`
+	// DNS are the resolvers that are asked for names that are not the mesh's,
+	// instead of the node's own, in the file's order.
+	DNS []netip.Addr `json:",omitempty"`
+	// DNSSearch are the domains that the container's resolver tries after a name,
+	// in the file's order; nil: the node's own. "." alone is none.
+	DNSSearch []string `json:",omitempty"`
 }
 
 // Isolation is what a container gives up of its isolation. Each field but

@@ -94,6 +94,7 @@ func createOptions(spec agent.ContainerSpec) (client.ContainerCreateOptions, err
 		Privileged:     c.Isolation.Privileged,
 		SecurityOpt:    c.Isolation.SecurityOpt,
 		ExtraHosts:     c.ExtraHosts,
+		DNSSearch:      c.DNSSearch,
 		ReadonlyRootfs: c.ReadOnly,
 		ShmSize:        c.ShmSize,
 		Sysctls:        c.Sysctls,

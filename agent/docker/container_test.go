@@ -36,6 +36,8 @@ var unmapped = map[string]string{
 	"SecretEnvironment.File.Path": "a name of the file",
 	"SecretEnvironment.File.Data": "ContainerSpec.Container.Environment carries what the agent decrypted",
 	"SecretEnvironment.Names":     "likewise",
+
+	"DNS": "the node's resolver asks them on behalf of the container",
 }
 
 // base is a container in which every field can be changed alone with effect.
@@ -107,7 +109,7 @@ func fieldPaths(typ reflect.Type, prefix string) (paths []string) {
 		for elem.Kind() == reflect.Pointer || elem.Kind() == reflect.Slice {
 			elem = elem.Elem()
 		}
-		if elem.Kind() == reflect.Struct {
+		if elem.Kind() == reflect.Struct && elem != reflect.TypeFor[netip.Addr]() {
 			paths = append(paths, fieldPaths(elem, prefix+f.Name+".")...)
 		} else {
 			paths = append(paths, prefix+f.Name)
@@ -119,6 +121,10 @@ func fieldPaths(typ reflect.Type, prefix string) (paths []string) {
 // change gives the field at path another value.
 func change(t *testing.T, v reflect.Value, path []string) {
 	t.Helper()
+	if len(path) == 1 && v.Kind() == reflect.Struct && v.FieldByName(path[0]).Type() == reflect.TypeFor[[]netip.Addr]() {
+		v.FieldByName(path[0]).Set(reflect.ValueOf([]netip.Addr{netip.IPv4Unspecified()}))
+		return
+	}
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct {
 		if v.Kind() == reflect.Pointer {
 			v = v.Elem()

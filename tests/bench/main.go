@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -29,7 +30,8 @@ type figure struct {
 	name      string
 	directory string // of the package whose benchmarks are run
 	ours      string // benchmark, without its prefix
-	reference string // benchmark; "" for a fixed budget
+	reference string // benchmark; "" for a fixed budget, or against
+	against   string // metric of ours itself, which measured both sides in turns
 	budget    float64
 	unit      string // the metric that is compared
 	scale     float64
@@ -43,6 +45,9 @@ var figures = []figure{
 	{name: "audit-verify", directory: "cluster", ours: "AuditVerify", budget: 5000, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-full", directory: "scheduler", ours: "ComputeFull", budget: 250, unit: "ns/op", scale: 1e-6, want: 1},
 	{name: "compute-one", directory: "scheduler", ours: "ComputeOne", budget: 10, unit: "ns/op", scale: 1e-6, want: 1},
+	// 0.8 times the queries a second is 1.25 times the time of one.
+	{name: "dns-qps", directory: "mesh/dns", ours: "Parallel", unit: "ns/query", against: "ns/query-bare", scale: 1e-6, want: 1.25},
+	{name: "dns-qps-serial", directory: "mesh/dns", ours: "Serial", unit: "ns/query", against: "ns/query-bare", scale: 1e-6, want: 1.25},
 	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},
 	{name: "push-vs-floor-3", directory: "tests/bench/versus", ours: "Push", reference: "Engines", unit: "ms/op", scale: 1, want: 1.3, suite: true, times: 1},
 	{name: "push-vs-swarm", directory: "tests/bench/versus", ours: "Push", reference: "SwarmDeploy", unit: "ms/op", scale: 1, want: 0.8, suite: true, times: 1},
@@ -118,8 +123,8 @@ func (f figure) measure(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	reference := f.budget
-	if f.reference != "" {
-		if reference, err = median(output.String(), f.reference, f.unit); err != nil {
+	if f.reference != "" || f.against != "" {
+		if reference, err = median(output.String(), cmp.Or(f.reference, f.ours), cmp.Or(f.against, f.unit)); err != nil {
 			return err
 		}
 		reference *= f.scale
@@ -146,8 +151,8 @@ func buildPrograms(ctx context.Context, suite string) (string, error) {
 }
 
 func (f figure) printedUnit() string {
-	if f.unit == "ns/op" {
-		return "ms/op"
+	if per, ok := strings.CutPrefix(f.unit, "ns/"); ok {
+		return "ms/" + per
 	}
 	return f.unit
 }
