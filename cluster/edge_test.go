@@ -122,6 +122,8 @@ func TestBuildEdge(t *testing.T) {
 	// An address of another network, and one that is nobody's.
 	running(t, r, "shop", "api", 2, "node-2",
 		ReplicaReport{Phase: Running, NoHealthcheck: true, Addresses: "front=10.32.16.35 jaco_shop_back=192.0.2.1"})
+	// An address of the right network, on another node.
+	running(t, r, "shop", "api", 3, "node-2", ReplicaReport{Phase: Running, NoHealthcheck: true, Addresses: "front=10.32.0.20"})
 	running(t, r, "shop", "db", 1, "node-2", ReplicaReport{Phase: Healthy, Addresses: "jaco_shop_back=10.32.16.36"})
 	running(t, r, "shop", "db", 2, "node-2", ReplicaReport{Phase: Running, Addresses: "jaco_shop_back=10.32.16.37"})
 	cron := running(t, r, "shop", "cron", 1, "node-1", ReplicaReport{Phase: Running, NoHealthcheck: true, Addresses: "jaco_shop_old=10.32.0.50"})

@@ -20,7 +20,11 @@
 //     newest record of a replica that had it, which is kept for that.
 //   - Bounded: no plan brings a service, or a slot of it, above cluster.LimitOf,
 //     whatever led there. What would exceed it is left out, with a reason.
-//   - Each pass is a file: place, rollout, restart, remove, converge; node.go
+//   - Connected: a plan that creates a replica brings the slices that its networks
+//     lack on its node, and only a node that can be given them takes it. A slice
+//     goes back when neither a replica of its network nor the record of one is on
+//     the node, and never from a node that is not Ready.
+//   - Each pass is a file: place, rollout, restart, remove, mesh, converge; node.go
 //     judges nodes for all of them, failure.go what failed in a rollout. They
 //     share the pass in world.go and write to the plan in plan.go within
 //     quota.go, and each decision carries its reason.

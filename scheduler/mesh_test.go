@@ -194,7 +194,11 @@ func TestSliceSizes(t *testing.T) {
 	m.accept("shop", svc("web", "v1", 10, stopFirst))
 	wantGiven(t, "ten", m.plan().Plan, "jaco_shop_default on n1: 10.64.0.16/28")
 	m.accept("shop", svc("web", "v1", 13, stopFirst))
-	wantGiven(t, "three more", m.plan().Plan)
+	three := m.plan().Plan
+	wantGiven(t, "three more", three)
+	if !slices.ContainsFunc(three.Expect, func(e cluster.Expectation) bool { return e.Kind == cluster.ExpectMesh && e.Key == "n1" }) {
+		t.Errorf("what is placed on a slice does not depend on it: %v", three.Expect)
+	}
 	m.accept("shop", svc("web", "v1", 40, stopFirst))
 	wantGiven(t, "many more", m.plan().Plan, "jaco_shop_default.jaco-2 on n1: 10.64.0.32/27")
 }
@@ -215,6 +219,12 @@ func TestFurtherBlock(t *testing.T) {
 	wantGiven(t, "with few left", r.Plan, "10.64.32.0/20 for n1", "jaco_shop_default on n1: 10.64.15.112/28")
 	if m.settle(100); len(m.mesh.nodes["n1"].Blocks) != 2 {
 		t.Errorf("n1 has %v", m.mesh.nodes["n1"].Blocks)
+	}
+	m = newSim(t, "n1")
+	m.mesh.bare = true
+	m.accept("most", svc("most", "v1", 1, networks(names...)))
+	if r := m.plan(); len(r.Plan.Blocks) != 2 {
+		t.Errorf("with the first one nearly used up: %v", r.Plan.Blocks)
 	}
 }
 
@@ -295,6 +305,22 @@ func TestNobodyHoldsUpPlans(t *testing.T) {
 	if m.settle(100); len(m.mesh.slices) != 3 {
 		t.Errorf("slices: %v", m.mesh.slices)
 	}
+}
+
+// TestUnknownReplicaKeepsNetworks: what runs, is of no revision that the view has,
+// and has not said where it is, may be anywhere.
+func TestUnknownReplicaKeepsNetworks(t *testing.T) {
+	m := newSim(t, "n1")
+	m.accept("shop", svc("web", "v1", 1))
+	m.settle(100)
+	r := m.get(t, "shop", "web", 1)
+	r.Stop, r.Addresses = true, ""
+	delete(m.view.Deployments, "shop")
+	if p := Compute(m.input()).Plan; p != nil && len(p.DropSlices) > 0 {
+		t.Errorf("given back: %s", given(p))
+	}
+	r.Addresses = "elsewhere=10.64.0.99"
+	wantGiven(t, "once it has said so", Compute(m.input()).Plan, "drop jaco_shop_default on n1")
 }
 
 // TestAddressesForWhatRuns: replicas from before there was a mesh are given
