@@ -71,20 +71,17 @@ func edgeRig(t *testing.T) *rig {
 	for i, name := range []string{"node-1", "node-2", "node-3", "node-4"} {
 		r.must(&ReportMesh{Node: name, PublicKey: [32]byte{byte(1 + i)}, Port: uint16(51820 + i), Mode: "kernel"})
 	}
-	slice := func(node, network string, serial int, prefix string) Slice {
-		return sliceOf(node, network, serial, prefix)
-	}
 	r.must(&ApplyPlan{
 		Blocks: []NodeBlock{
 			{"node-1", netip.MustParsePrefix("10.32.0.0/20")}, {"node-2", netip.MustParsePrefix("10.32.16.0/20")},
 			{"node-3", netip.MustParsePrefix("10.32.32.0/20")},
 		},
 		Slices: []Slice{
-			slice("node-1", "front", 1, "10.32.0.64/28"), slice("node-1", "front", 2, "10.32.0.16/28"),
-			slice("node-1", "jaco_shop_back", 1, "10.32.0.32/28"), slice("node-1", "jaco_shop_old", 1, "10.32.0.48/28"),
-			slice("node-1", "unsigned", 1, "10.32.0.80/28"), slice("node-1", "lan", 1, "10.32.0.96/28"),
-			slice("node-2", "front", 1, "10.32.16.16/28"), slice("node-2", "jaco_shop_back", 1, "10.32.16.32/28"),
-			slice("node-3", "front", 1, "10.32.32.16/28"),
+			sliceOf("node-1", "front", 1, "10.32.0.64/28"), sliceOf("node-1", "front", 2, "10.32.0.16/28"),
+			sliceOf("node-1", "jaco_shop_back", 1, "10.32.0.32/28"), sliceOf("node-1", "jaco_shop_old", 1, "10.32.0.48/28"),
+			sliceOf("node-1", "unsigned", 1, "10.32.0.80/28"), sliceOf("node-1", "lan", 1, "10.32.0.96/28"),
+			sliceOf("node-2", "front", 1, "10.32.16.16/28"), sliceOf("node-2", "jaco_shop_back", 1, "10.32.16.32/28"),
+			sliceOf("node-3", "front", 1, "10.32.32.16/28"),
 		},
 	})
 	return r

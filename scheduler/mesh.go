@@ -96,10 +96,10 @@ func (p *pass) networksOf(a *cluster.Accepted, spec *desired.Service) []int32 {
 
 // networksFor are those that the service needs when it runs spec.
 func (s *service) networksFor(spec *desired.Service) []int32 {
-	switch {
-	case spec == nil:
+	switch spec {
+	case nil:
 		return nil
-	case spec == s.previous:
+	case s.previous:
 		return s.before
 	}
 	return s.networks
