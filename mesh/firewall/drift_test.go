@@ -43,7 +43,7 @@ var byHand = []struct {
 	{"first rule deleted", "delete rule inet jaco prerouting handle prerouting/iifname \"lo\"/", []string{`chain prerouting: rule 1 is missing: iifname "lo" accept`}},
 	{"middle rule deleted", "delete rule inet jaco forward_bridge handle forward_bridge/@ingress/", []string{"chain forward_bridge: rule 3 is missing", "@ingress"}},
 	{"last rule deleted", "delete rule inet jaco input_bridge handle input_bridge/counter drop/", []string{"chain input_bridge: rule 6 is missing: counter drop"}},
-	{"only rule deleted", "flush chain inet jaco masquerade", []string{"chain masquerade: all 1 rules are missing"}},
+	{"only rule deleted", "flush chain inet jaco postrouting", []string{"chain postrouting: all 1 rules are missing"}},
 	{"chain flushed", "flush chain inet jaco forward_mesh", []string{"chain forward_mesh: all 4 rules are missing"}},
 	{"accept inserted", "insert rule inet jaco forward accept", []string{"chain forward: rule 1 was added: accept"}},
 	{"accept added", "add rule inet jaco input accept", []string{"chain input: rule 3 was added: accept"}},
@@ -58,7 +58,7 @@ var byHand = []struct {
 	{"match inverted", "replace rule inet jaco forward_outside handle forward_outside/@internal/ oifname != @internal counter drop", []string{"rule 2 is missing: oifname @internal"}},
 	{"prefix narrowed", "replace rule inet jaco output handle output/ip daddr/ oifname != \"lo\" ip daddr 10.64.0.0/11 counter drop", []string{"chain output: rule 3"}},
 	{"policy changed", "add chain inet jaco forward { policy drop; }", []string{"chain forward is declared otherwise", "policy=drop"}},
-	{"policy of nat changed", "add chain inet jaco masquerade { policy drop; }", []string{"chain masquerade is declared otherwise"}},
+	{"policy of nat changed", "add chain inet jaco postrouting { policy drop; }", []string{"chain postrouting is declared otherwise"}},
 	{"chain added", "add chain inet jaco extra\nadd rule inet jaco extra accept", []string{"chain extra was added, with 1 rules"}},
 	{"hooked chain added", "add chain inet jaco early { type filter hook forward priority -400; policy accept; }", []string{"chain early was added"}},
 	{"chain removed", "delete chain inet jaco leave", []string{"chain leave is missing"}},
@@ -78,7 +78,6 @@ var byHand = []struct {
 	{"set added", "add set inet jaco spare { type ipv4_addr; }", []string{"set spare was added"}},
 	{"map added", "add map inet jaco spare { type ipv4_addr : verdict; elements = { 192.0.2.1 : accept } }", []string{"set spare was added, with 1 elements"}},
 	{"counter object added", "add counter inet jaco hits", []string{"object hits was added"}},
-	{"flowtable added", "add flowtable inet jaco fast { hook ingress priority 0; devices = { lo }; }", []string{"flowtable fast was added"}},
 }
 
 const foreign = `table ip other {

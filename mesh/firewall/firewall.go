@@ -91,6 +91,7 @@ func (f *Firewall) Set(ctx context.Context, config Config) (Result, error) {
 
 // settleLocked reads, compares and writes until the table is right.
 func (f *Firewall) settleLocked(ctx context.Context, want *Table, result *Result) error {
+	var failed error
 	for attempt := 0; ; attempt++ {
 		var left *difference
 		err := f.converse(ctx, func(l *link) (err error) {
@@ -103,11 +104,12 @@ func (f *Firewall) settleLocked(ctx context.Context, want *Table, result *Result
 			return nil
 		case err != nil && (attempt == setAttempts || refused(err)):
 			return err
+		case attempt == setAttempts && failed != nil:
+			return failed
 		case attempt == setAttempts:
 			return fmt.Errorf("table inet %s was written and is different at once: %s", tableName, left.lines[0])
 		}
-		// A transaction that failed may have met somebody else's: the next look
-		// tells.
+		failed = err // it may have met somebody else's transaction: the next look tells
 	}
 }
 

@@ -212,7 +212,7 @@ func kernelSet(s *set, number int) *nftables.Set {
 	}
 	types := make([]nftables.SetDatatype, len(s.fields))
 	for i, f := range s.fields {
-		if types[i] = nftables.TypeIFName; f.name == ipv4().name {
+		if types[i] = nftables.TypeIFName; f.name == ipv4Address().name {
 			types[i] = nftables.TypeIPAddr
 		}
 	}

@@ -42,7 +42,7 @@ const (
 	chainOutput           = "output"
 	chainOutputBridge     = "output_bridge"
 	chainOutputMesh       = "output_mesh"
-	chainMasquerade       = "masquerade"
+	chainPostrouting      = "postrouting"
 	chainLeave            = "leave"
 )
 
@@ -78,7 +78,7 @@ func renderSets(c *Config) []set {
 	for _, s := range disjoint(subnets) {
 		own = append(own, span(c.Mesh, s))
 	}
-	name, pair, address := []field{ifname()}, []field{ifname(), ipv4()}, []field{ipv4()}
+	name, pair, address := []field{ifname()}, []field{ifname(), ipv4Address()}, []field{ipv4Address()}
 	return []set{
 		newSet(setBridges, false, name, bridges),
 		newSet(setInternal, false, name, internal),
@@ -246,7 +246,7 @@ func renderPostrouting(c *Config) []chain {
 	}
 	postrouting := hook{"postrouting", unix.NF_INET_POST_ROUTING}
 	return []chain{
-		baseChain(chainMasquerade, "nat", postrouting, priority{"srcnat", 100},
+		baseChain(chainPostrouting, "nat", postrouting, priority{"srcnat", 100},
 			leaves().addressNot(destination(), c.Pool).masquerade(),
 		),
 		baseChain(chainLeave, "filter", postrouting, priority{"srcnat + 10", 110},

@@ -37,7 +37,7 @@ type field struct {
 // The types of fields; the numbers are those of enum datatypes in nft's
 // include/datatype.h.
 func ifname() field { return field{name: "ifname", bytes: 16, magic: 41} }
-func ipv4() field   { return field{name: "ipv4_addr", bytes: 4, magic: 7} }
+func ipv4Address() field   { return field{name: "ipv4_addr", bytes: 4, magic: 7} }
 
 // element is one of a set's: first and last key, which are the same but in an
 // interval. They are strings so that elements compare.
@@ -118,7 +118,7 @@ func (s *set) print(e element) string {
 		first, last := e.first[at:at+f.bytes], e.last[at:at+f.bytes]
 		at += f.bytes
 		text := f.print(first)
-		if f.name == ipv4().name && first != last {
+		if f.name == ipv4Address().name && first != last {
 			text = printRange(first, last)
 		} else if first != last {
 			text += "-" + f.print(last)
@@ -133,7 +133,7 @@ func (s *set) print(e element) string {
 }
 
 func (f field) print(key string) string {
-	if f.name == ipv4().name {
+	if f.name == ipv4Address().name {
 		return address(key).String()
 	}
 	return fmt.Sprintf("%q", strings.TrimRight(key, "\x00"))
@@ -170,7 +170,7 @@ func point(key string) element { return element{first: key, last: key} }
 // span is an element of an interface and a prefix.
 func span(name string, p netip.Prefix) element {
 	p = p.Masked()
-	last := binary.BigEndian.Uint32(p.Addr().AsSlice()) | uint32(1)<<(32-p.Bits()) - 1
+	last := binary.BigEndian.Uint32(p.Addr().AsSlice()) | (uint32(1)<<(32-p.Bits()) - 1)
 	return element{
 		first: nameKey(name) + addressKey(p.Addr()),
 		last:  nameKey(name) + string(binary.BigEndian.AppendUint32(nil, last)),

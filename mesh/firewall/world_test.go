@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -320,7 +321,7 @@ func (w *world) dial(from, source, to string, port int, name string) (*flow, err
 		if source != "" {
 			dialer.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
 		}
-		f.conn, err = dialer.Dial("udp4", fmt.Sprintf("%s:%d", to, port))
+		f.conn, err = dialer.Dial("udp4", net.JoinHostPort(to, strconv.Itoa(port)))
 		return err
 	})
 	if err != nil {
@@ -367,7 +368,7 @@ func (w *world) connect(from, source, to string, port int, payload string) bool 
 		if source != "" {
 			dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
 		}
-		conn, err = dialer.DialContext(ctx, "tcp4", fmt.Sprintf("%s:%d", to, port))
+		conn, err = dialer.DialContext(ctx, "tcp4", net.JoinHostPort(to, strconv.Itoa(port)))
 		return err
 	})
 	if err != nil {

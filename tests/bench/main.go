@@ -48,6 +48,8 @@ var figures = []figure{
 	// 0.8 times the queries a second is 1.25 times the time of one.
 	{name: "dns-qps", directory: "mesh/dns", ours: "Parallel", unit: "ns/query", against: "ns/query-bare", scale: 1e-6, want: 1.25},
 	{name: "dns-qps-serial", directory: "mesh/dns", ours: "Serial", unit: "ns/query", against: "ns/query-bare", scale: 1e-6, want: 1.25},
+	{name: "firewall-replace", directory: "mesh/firewall", ours: "Replace", budget: 100, unit: "ns/op", scale: 1e-6, want: 1},
+	{name: "firewall-flat", directory: "mesh/firewall", ours: "Flat", unit: "ns/packet", against: "ns/packet-few", scale: 1, want: 1.15},
 	{name: "push-vs-floor", directory: "tests/bench/push", ours: "Push", reference: "Engine", unit: "ms/deploy", scale: 1, want: 1.3, suite: true},
 	{name: "push-vs-floor-3", directory: "tests/bench/versus", ours: "Push", reference: "Engines", unit: "ms/op", scale: 1, want: 1.3, suite: true, times: 1},
 	{name: "push-vs-swarm", directory: "tests/bench/versus", ours: "Push", reference: "SwarmDeploy", unit: "ms/op", scale: 1, want: 0.8, suite: true, times: 1},
