@@ -257,7 +257,7 @@ func (l *loop) onListed(m listed) {
 	}
 	for key, mem := range l.memory {
 		if mem.busy == "" { // what failed may have failed because the engine was away
-			mem.retryAt = time.Time{}
+			mem.retryAt, mem.trouble = time.Time{}, ""
 			l.memory[key] = mem
 		}
 	}
