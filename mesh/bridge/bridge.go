@@ -129,9 +129,10 @@ type Options struct {
 // Bridges are the engine's networks on this node. Its methods are safe for
 // concurrent use.
 type Bridges struct {
-	host   string
-	logger *slog.Logger
-	tables tables
+	host     string
+	logger   *slog.Logger
+	tables   tables
+	programs func() []string // that tables is asked for
 
 	mu   sync.Mutex     // guards what follows and makes one Set of several at a time
 	api  *client.Client // renewed when the engine has been away
@@ -169,7 +170,7 @@ func New(o Options) (*Bridges, error) {
 		return nil, err
 	}
 	logger := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	return &Bridges{host: o.Host, api: api, logger: logger, tables: runTables}, nil
+	return &Bridges{host: o.Host, api: api, logger: logger, tables: runTables, programs: programs}, nil
 }
 
 // newClient makes a client that agrees with the engine on a version of the API

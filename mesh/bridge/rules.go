@@ -233,7 +233,7 @@ func programs() []string {
 func (p *pass) letPass(ctx context.Context) error {
 	wanted := wantedRules(p.config.Cluster, p.config.Mesh)
 	var missing []string
-	for _, program := range programs() {
+	for _, program := range p.programs() {
 		lost, err := p.keepRules(ctx, program, p.config.Cluster, wanted)
 		switch {
 		case errors.Is(err, errNoTables):
@@ -274,7 +274,7 @@ func (b *Bridges) keepRules(ctx context.Context, program, cluster string, wanted
 
 // removeRules takes a cluster's rules away.
 func (b *Bridges) removeRules(ctx context.Context, cluster string) error {
-	for _, program := range programs() {
+	for _, program := range b.programs() {
 		text, err := b.tables(ctx, program, "-S")
 		if errors.Is(err, errNoTables) {
 			continue

@@ -153,7 +153,7 @@ func (f *fakeTables) run(_ context.Context, _ string, args ...string) (string, e
 func TestLetPass(t *testing.T) {
 	f := &fakeTables{lines: strings.Split(strings.TrimSpace(user()), "\n")}
 	before := slices.Clone(f.lines)
-	b := &Bridges{tables: f.run, logger: slog.New(slog.DiscardHandler)}
+	b := &Bridges{tables: f.run, programs: func() []string { return []string{programTables} }, logger: slog.New(slog.DiscardHandler)}
 	pass := func() *pass {
 		t.Helper()
 		p := newPass(b)
