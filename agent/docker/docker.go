@@ -2,8 +2,11 @@
 //
 // It translates and decides nothing: the spec of a container to the engine's
 // three structures, the engine's answers to the agent's types, its errors to
-// the agent's sentinels. The API version is pinned to the one that Docker
-// Engine 20.10 speaks; newer engines still serve it.
+// the agent's sentinels. The version of the API is agreed on at the first call:
+// no version is right for all, as Engine 20.10 speaks up to 1.41 and Engine 29.0
+// wants at least 1.44 (its release notes). Nothing that is asked for needs more
+// than 1.41. An engine that is upgraded from below 25 to 29 or later under a
+// running jacod is understood after jacod's restart.
 package docker
 
 import (
@@ -24,9 +27,6 @@ import (
 	"github.com/jaco-sh/jaco/agent"
 )
 
-// apiVersion is what every supported engine speaks.
-const apiVersion = "1.41"
-
 // thawTimeout bounds the end of a pause, which outlives its caller.
 const thawTimeout = 10 * time.Second
 
@@ -44,7 +44,7 @@ var _ agent.Engine = (*Engine)(nil)
 // New returns the engine at host ("unix:///path" or "tcp://address:port") for
 // one cluster. It does not connect: an engine may come up later.
 func New(host, clusterID string) (*Engine, error) {
-	api, err := client.New(client.WithHost(host), client.WithAPIVersion(apiVersion))
+	api, err := client.New(client.WithHost(host))
 	if err != nil {
 		return nil, fmt.Errorf("docker client for %s: %w", host, err)
 	}
