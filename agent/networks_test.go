@@ -292,6 +292,23 @@ func TestDiffSlices(t *testing.T) {
 	})
 }
 
+// TestWaitIsNoAttempt: a replica that waited for the mesh is not slower to try
+// again when something else fails.
+func TestWaitIsNoAttempt(t *testing.T) {
+	l := idleLoop(t)
+	start := action{kind: actStart, key: "a"}
+	for range 9 {
+		l.receive(done{action: start, trouble: &laterError{at: noon, err: &closedError{errors.New("not made yet")}}, retryAt: noon})
+	}
+	if m := l.memory["a"]; m.tries != 0 || m.trouble != "not made yet" || !m.retryAt.Equal(noon) {
+		t.Errorf("after waits: %d tries, %q, next at %v", m.tries, m.trouble, m.retryAt)
+	}
+	l.receive(done{action: start, trouble: errors.New("no such image")})
+	if m := l.memory["a"]; m.tries != 1 {
+		t.Errorf("after a failure: %d tries", m.tries)
+	}
+}
+
 // TestRooms: what was chosen counts until its start is over, what was seen until
 // it ends, and a replica never counts against itself.
 func TestRooms(t *testing.T) {
@@ -311,6 +328,9 @@ func TestRooms(t *testing.T) {
 	r.look(map[string]Container{"c": c}, func(string) bool { return false })
 	if _, err := r.choose("b", at, one); !errors.Is(err, errFull) {
 		t.Errorf("beside a container: %v", err)
+	}
+	if _, err := r.choose("a", at, one); err != nil {
+		t.Errorf("the place of its own container: %v", err)
 	}
 	c.Status = StatusExited
 	r.look(map[string]Container{"c": c}, func(string) bool { return false })
