@@ -179,7 +179,6 @@ func forbidden() (out []probe) {
 func forged() []probe {
 	return []probe{
 		{"forge", "a1", "10.64.16.18", "10.64.0.34", 9000, "a3"},
-		{"forge", "a1", "10.64.0.50", "10.64.0.50", 9000, "b1"},
 		{"forge", "a1", "10.64.0.51", "10.64.0.50", 9000, "b1"},
 		{"forge", "a1", "10.64.16.34", "10.64.0.50", 9000, "b1"},
 		{"forge", "a1", "10.64.32.1", "10.64.0.50", 9000, "b1"},
@@ -306,6 +305,9 @@ func TestFlowsOfTheWindow(t *testing.T) {
 		l.flow.send("after")
 		l.flow.push("pushed")
 	}
+	// The node's processes may send to its containers with these addresses, and
+	// those of an ingress node to all.
+	may := map[string]bool{"10.64.0.17": true, "10.64.0.33": true, "192.168.77.1": true, "172.18.0.1": true, "10.64.32.1": true}
 	fence := allowed()
 	sendAll(w, fence, "fence")
 	for _, p := range fence {
@@ -317,7 +319,7 @@ func TestFlowsOfTheWindow(t *testing.T) {
 		if w.came(l.at, l.probe.name()+"|after") != "" {
 			t.Errorf("what began in the window still arrives: %s", l.probe.name())
 		}
-		if w.came(l.from, l.probe.name()+"|pushed") != "" {
+		if w.came(l.from, l.probe.name()+"|pushed") != "" && !(l.from[1] == '1' && may[l.to]) {
 			t.Errorf("what began in the window is still answered: %s", l.probe.name())
 		}
 	}

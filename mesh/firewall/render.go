@@ -187,7 +187,8 @@ func renderForward(c *Config) []chain {
 }
 
 // renderInput leaves containers the node's DNS and a ping of their gateway, and
-// other nodes a ping of this one. What comes from elsewhere is not our business.
+// other nodes a ping of this one. Answers come only to what renderOutput lets the
+// node's processes do. What comes from elsewhere is not our business.
 func renderInput(c *Config) []chain {
 	self := netip.PrefixFrom(c.MeshAddress, 32)
 	return []chain{
@@ -195,8 +196,6 @@ func renderInput(c *Config) []chain {
 			when().interfaceIn(in(), setBridges).continueIn(chainInputBridge),
 			when().interfaceIs(in(), c.Mesh).continueIn(chainInputMesh),
 		),
-		// The node's processes are answered at the address that renderOutput let
-		// them use.
 		plainChain(chainInputBridge,
 			when().pairIn(in(), destination(), setGateways).port("udp", unix.IPPROTO_UDP, dnsPort).accept(),
 			when().pairIn(in(), destination(), setGateways).port("tcp", unix.IPPROTO_TCP, dnsPort).accept(),
@@ -207,7 +206,8 @@ func renderInput(c *Config) []chain {
 		),
 		plainChain(chainInputMesh,
 			when().addressIs(destination(), self).addressIn(source(), setPeers).echoRequest().accept(),
-			when().addressIs(destination(), self).answer().accept(),
+			when().addressIs(destination(), self).icmp().answer().accept(),
+			when().addressIn(destination(), setIngress).answer().accept(),
 			when().drop(),
 		),
 	}

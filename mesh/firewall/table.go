@@ -36,8 +36,8 @@ type field struct {
 
 // The types of fields; the numbers are those of enum datatypes in nft's
 // include/datatype.h.
-func ifname() field { return field{name: "ifname", bytes: 16, magic: 41} }
-func ipv4Address() field   { return field{name: "ipv4_addr", bytes: 4, magic: 7} }
+func ifname() field      { return field{name: "ifname", bytes: 16, magic: 41} }
+func ipv4Address() field { return field{name: "ipv4_addr", bytes: 4, magic: 7} }
 
 // element is one of a set's: first and last key, which are the same but in an
 // interval. They are strings so that elements compare.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,12 +29,13 @@ import (
 type world struct {
 	t     testing.TB
 	hosts map[string]*host
+	pings atomic.Uint32
 
 	mu   sync.Mutex // guards the fields below
 	seen map[string]string
 	news chan struct{} // closed with each arrival
 	// clients are who spoke to a receiver last, by flow.
-	clients map[string]func(payload string) error
+	clients map[string]func(payload string)
 }
 
 // host is a namespace with receivers in it.
@@ -70,7 +72,7 @@ sysctl -qw net.ipv4.conf.default.rp_filter=0
 // published are ports of the node that lead into containers, as the engine makes
 // them: the table is not ours.
 const published = `table ip engine {
-	chain dnat {
+	chain publish {
 		type nat hook prerouting priority dstnat; policy accept;
 		ip daddr 192.168.77.1 meta l4proto { tcp, udp } th dport 8080 dnat to 10.64.0.50:9000
 		ip daddr 192.168.77.1 meta l4proto { tcp, udp } th dport 8081 dnat to 10.64.0.66:9000
@@ -81,7 +83,7 @@ const published = `table ip engine {
 
 func newWorld(t testing.TB) *world {
 	newNamespace(t)
-	w := &world{t: t, hosts: map[string]*host{}, seen: map[string]string{}, news: make(chan struct{}), clients: map[string]func(string) error{}}
+	w := &world{t: t, hosts: map[string]*host{}, seen: map[string]string{}, news: make(chan struct{}), clients: map[string]func(string){}}
 	run(t, setup)
 	w.hosts["node"] = &host{name: "node", path: fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())}
 	for _, c := range []struct{ name, bridge, address, gateway string }{
@@ -185,7 +187,11 @@ func (w *world) listen(h *host) {
 				return err
 			}
 			w.t.Cleanup(func() { conn.Close() })
-			go w.receiveUDP(h, conn)
+			packets := ipv4.NewPacketConn(conn)
+			if err := packets.SetControlMessage(ipv4.FlagDst, true); err != nil {
+				return err
+			}
+			go w.receiveUDP(h, packets)
 		}
 		for _, port := range tcpPorts {
 			listener, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
@@ -244,24 +250,26 @@ func (w *world) await(at, payload string, limit time.Duration) string {
 	}
 }
 
-// receiveUDP answers each datagram with "re:" and what was in it.
-func (w *world) receiveUDP(h *host, conn net.PacketConn) {
+// receiveUDP answers each datagram with "re:" and what was in it, from the address
+// that it was for.
+func (w *world) receiveUDP(h *host, conn *ipv4.PacketConn) {
 	buffer := make([]byte, 64<<10)
 	for {
-		n, from, err := conn.ReadFrom(buffer)
+		n, control, from, err := conn.ReadFrom(buffer)
 		if err != nil {
 			return
 		}
 		payload := string(buffer[:n])
 		w.arrive(h.name, payload, from.String())
+		answer := func(payload string) {
+			// Whether it comes back is seen where it does.
+			_, _ = conn.WriteTo([]byte(payload), &ipv4.ControlMessage{Src: control.Dst}, from)
+		}
 		flow, _, _ := strings.Cut(payload, "|")
 		w.mu.Lock()
-		w.clients[flow] = func(payload string) error {
-			_, err := conn.WriteTo([]byte(payload), from)
-			return err
-		}
+		w.clients[flow] = answer
 		w.mu.Unlock()
-		conn.WriteTo([]byte("re:"+payload), from)
+		answer("re:" + payload)
 	}
 }
 
@@ -385,8 +393,9 @@ const connectTime = 300 * time.Millisecond
 
 // ping sends an echo request with the payload.
 func (w *world) ping(from, source, to, payload string) error {
+	id := int(w.pings.Add(1)) // conntrack tells pings apart by it
 	return w.hosts[from].within(func() error {
-		body := &icmp.Echo{ID: 7, Seq: 1, Data: []byte(payload)}
+		body := &icmp.Echo{ID: id, Seq: 1, Data: []byte(payload)}
 		data, err := (&icmp.Message{Type: ipv4.ICMPTypeEcho, Body: body}).Marshal(nil)
 		if err != nil {
 			return err
